@@ -1,0 +1,1 @@
+"""FloWaveNet as the vocoder of Tacotron-style text-to-speech."""

@@ -1,0 +1,165 @@
+"""Harmonic excitation: a phase reference that lets a flow follow the harmonics of a voice.
+
+An extension of the published model (``excitation: harmonic``). It adds three rows at sample rate
+to the condition: sine and cosine of the phase of the fundamental, and a sum of cosines at its
+harmonics whose amplitudes follow the mel's envelope. In training the phase is measured in the
+recording; in synthesis it is integrated from a fundamental frequency that a small network predicts
+from the mel, so the vocoder still takes a mel alone.
+
+A pitch track is (B, 3, F), one column a frame, at the frames' centres:
+fundamental frequency in Hz (interpolated where unvoiced), voicing in [0, 1], phase in cycles.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fwn_vocoder.mel import MelSpec, mel_center_frequencies
+
+
+class HarmonicExcitation(nn.Module):
+    """Makes the excitation rows (B, 3, T) from a mel (B, n_mels, F) and its pitch track."""
+
+    N_ROWS = 3
+    GAIN = 10.0
+    """Brings speech of usual level (-20 dBFS) to about 1, the level of the other conditions."""
+
+    def __init__(self, spec: MelSpec, mel_mean: float, mel_std: float) -> None:
+        super().__init__()
+        self.spec = spec
+        self.mel_mean = mel_mean
+        self.mel_std = mel_std
+        self.predictor = PitchPredictor(spec.n_mels)
+        centers = torch.from_numpy(mel_center_frequencies(spec).copy())
+        self.register_buffer("centers", centers, persistent=False)
+
+    def forward(self, mel: Tensor, pitch: Tensor | None = None) -> Tensor:
+        """Return the rows; without a measured ``pitch`` it is predicted from the mel."""
+        if pitch is None:
+            with torch.no_grad():
+                pitch = self.predict(mel)
+        with torch.no_grad():
+            phase, voicing = self._at_sample_rate(pitch)  # (B, T) each
+            harmonics = self._sum_of_harmonics(mel, pitch, phase)
+            angle = 2 * math.pi * phase
+            rows = torch.stack([angle.sin(), angle.cos(), self.GAIN * harmonics], dim=1)
+            return (rows * voicing[:, None]).to(mel.dtype)
+
+    def predict(self, mel: Tensor) -> Tensor:
+        """Predict the pitch track (B, 3, F); the phase is integrated from 0 at the first frame."""
+        f0, voicing = self.predictor.decode(self._normalise(mel))
+        cycles = f0.double() * (self.spec.hop_length / self.spec.sample_rate)  # per frame
+        steps = (cycles[:, 1:] + cycles[:, :-1]) / 2
+        phase = F.pad(steps.cumsum(dim=1), (1, 0)) % 1.0
+        return torch.stack([f0.double(), voicing.double(), phase], dim=1)
+
+    def loss(self, mel: Tensor, pitch: Tensor) -> Tensor:
+        """Return the pitch predictor's loss (scalar) against measured tracks."""
+        return self.predictor.loss(self._normalise(mel), pitch)
+
+    def _normalise(self, mel: Tensor) -> Tensor:
+        return (mel - self.mel_mean) / self.mel_std
+
+    def _at_sample_rate(self, pitch: Tensor) -> tuple[Tensor, Tensor]:
+        """Interpolate phase (cubic Hermite, in cycles) and voicing (linear) to (B, T)."""
+        f0, voicing, phase = pitch.double().unbind(dim=1)
+        cycles = f0 * (self.spec.hop_length / self.spec.sample_rate)  # per frame
+        next_cycles, next_voicing = _shift(cycles), _shift(voicing)
+        # What the measured phase gains on the integrated frequency until the next frame.
+        gain = _shift(phase) - phase - (cycles + next_cycles) / 2
+        gain = gain - gain.round()
+        gain[:, -1] = 0.0
+        u = torch.arange(self.spec.hop_length, device=pitch.device, dtype=torch.float64)
+        u = u / self.spec.hop_length  # (hop,) position between frames
+        bend = (next_cycles - cycles)[..., None] * (u**2 / 2)
+        drift = gain[..., None] * (3 * u**2 - 2 * u**3)
+        phase = phase[..., None] + cycles[..., None] * u + bend + drift  # (B, F, hop)
+        voicing = torch.lerp(voicing[..., None], next_voicing[..., None], u)
+        return phase.flatten(1), voicing.flatten(1)
+
+    def _sum_of_harmonics(self, mel: Tensor, pitch: Tensor, phase: Tensor) -> Tensor:
+        """Sum cosines at the harmonics, amplitudes by the mel's envelope: (B, T)."""
+        f0 = pitch[:, 0].double()
+        log_magnitude = self.spec.to_log_magnitude(mel.transpose(1, 2).double())  # (B, F, M)
+        spacing = torch.gradient(self.centers)[0]
+        window_gain = self.spec.win_length / 2
+        total = torch.zeros_like(phase, dtype=torch.float32)
+        phase = (phase % 1.0).float()
+        n_harmonics = int(self.spec.fmax / f0.min().clamp(min=20.0))
+        for k in range(1, n_harmonics + 1):
+            frequency = k * f0  # (B, F)
+            band = torch.searchsorted(self.centers, frequency.contiguous())
+            band = band.clamp(1, len(self.centers) - 1)
+            low, high = self.centers[band - 1], self.centers[band]
+            weight = ((frequency - low) / (high - low)).clamp(0, 1)
+            below = log_magnitude.gather(2, band[..., None] - 1)[..., 0]
+            above = log_magnitude.gather(2, band[..., None])[..., 0]
+            # A band of width b holds about b / f0 harmonics, or less than one.
+            share = torch.minimum(f0, spacing[band]) / window_gain
+            amplitude = torch.lerp(below, above, weight).exp() * share
+            amplitude = (amplitude * (frequency < self.spec.fmax)).float()
+            amplitude = _interpolate(amplitude, self.spec.hop_length)
+            total += amplitude * torch.cos(2 * math.pi * k * phase)
+        return total
+
+
+class PitchPredictor(nn.Module):
+    """Predicts fundamental frequency (a distribution over log-spaced bins) and voicing."""
+
+    LOWEST_HZ = 60.0
+    BINS_PER_OCTAVE = 48
+    N_BINS = 160
+    CHANNELS = 128
+
+    def __init__(self, n_mels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Conv1d(n, self.CHANNELS, 5, padding=2)
+            for n in (n_mels, self.CHANNELS, self.CHANNELS)
+        )
+        self.head = nn.Conv1d(self.CHANNELS, self.N_BINS + 1, 1)
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return bin logits (B, N_BINS, F) and voicing logits (B, F) for a normalised mel."""
+        x = mel
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+        logits = self.head(x).float()
+        return logits[:, :-1], logits[:, -1]
+
+    def decode(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f0 in Hz and voicing in [0, 1], (B, F) each: the mean around the likeliest bin."""
+        logits, voicing = self(mel)
+        bins = torch.arange(self.N_BINS, device=mel.device)[None, :, None]
+        near = (bins - logits.argmax(dim=1, keepdim=True)).abs() <= 4
+        weights = logits.softmax(dim=1) * near
+        mean_bin = (weights * bins).sum(dim=1) / weights.sum(dim=1)
+        return self.LOWEST_HZ * 2 ** (mean_bin / self.BINS_PER_OCTAVE), voicing.sigmoid()
+
+    def loss(self, mel: Tensor, pitch: Tensor) -> Tensor:
+        """Return cross-entropy against a blurred bin where voiced, plus that of the voicing."""
+        logits, voicing = self(mel)
+        target = (pitch[:, 0] / self.LOWEST_HZ).log2() * self.BINS_PER_OCTAVE  # (B, F) in bins
+        target = target.clamp(0, self.N_BINS - 1)
+        bins = torch.arange(self.N_BINS, device=mel.device)[None, :, None]
+        blurred = (-0.5 * (bins - target[:, None]) ** 2).exp()
+        blurred = (blurred / blurred.sum(dim=1, keepdim=True)).float()
+        voiced = (pitch[:, 1] > 0.5).float()
+        entropy = -(blurred * logits.log_softmax(dim=1)).sum(dim=1)
+        pitch_loss = (entropy * voiced).sum() / voiced.sum().clamp(min=1.0)
+        return pitch_loss + F.binary_cross_entropy_with_logits(voicing, voiced)
+
+
+def _shift(x: Tensor) -> Tensor:
+    """Return the value of the next frame, the last one repeated: (B, F) -> (B, F)."""
+    return torch.cat([x[:, 1:], x[:, -1:]], dim=1)
+
+
+def _interpolate(x: Tensor, factor: int) -> Tensor:
+    """Interpolate linearly from frame centres to samples: (B, F) -> (B, F * factor)."""
+    u = torch.arange(factor, device=x.device, dtype=x.dtype) / factor
+    return torch.lerp(x[..., None], _shift(x)[..., None], u).flatten(1)

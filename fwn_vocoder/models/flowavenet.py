@@ -1,0 +1,260 @@
+"""FloWaveNet: a normalizing flow between waveforms and noise (Kim et al., ICML 2019)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from fwn_vocoder.config import Config
+from fwn_vocoder.errors import DataError
+from fwn_vocoder.mel import MelField, MelSpec
+from fwn_vocoder.models.base import Vocoder, check_finite
+from fwn_vocoder.models.excitation import HarmonicExcitation
+from fwn_vocoder.models.flows import ActNorm, Chain, Coupling, Flip, Flow, OnFirstHalf, Squeezed
+from fwn_vocoder.models.flows import fold as fold_time
+from fwn_vocoder.models.wavenet import WaveNet
+
+
+class FloWaveNetConfig(Config):
+    """Sizes of a FloWaveNet. The defaults are the published ones."""
+
+    mel: MelField = MelSpec()
+    mel_mean: float = Field(0.0, description="subtracted from the mel before the network sees it")
+    mel_std: float = Field(1.0, gt=0, description="then divided by this")
+    n_blocks: int = Field(8, ge=1)
+    n_flows: int = Field(6, ge=1, description="flows in a block")
+    n_layers: int = Field(2, ge=1, description="WaveNet layers in a coupling")
+    prior_layers: int = Field(2, ge=1, description="WaveNet layers in a factored-out prior")
+    channels: int = Field(256, ge=1)
+    kernel_size: int = Field(3, ge=1)
+    blocks_per_split: int = Field(4, ge=1, description="half is factored out after so many blocks")
+    split_condition: bool = Field(True, description="couplings see halves of the condition in turn")
+    sampler_exchanges_condition: bool = Field(
+        False,
+        description="2019 checkpoints with an odd number of flows: their sampler (not their "
+        "likelihood) sees the two halves of the condition exchanged",
+    )
+    initial_squeeze: int = Field(1, ge=1, description="fold the signal before the first block")
+    upsample_scales: tuple[int, ...] | None = Field(None, description="None: two, about equal")
+    upsample_slope: float = Field(0.4, description="of the leaky ReLU after each upsampling")
+    excitation: Literal["none", "harmonic"] = "none"
+    temperature: float = Field(0.8, ge=0, description="default standard deviation of the latent")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FloWaveNetConfig:
+        hop_length = self.mel.hop_length
+        if hop_length % self.total_squeeze:
+            raise ValueError(
+                f"hop_length {hop_length} is not divisible by {self.total_squeeze} "
+                "(initial_squeeze * 2 ** n_blocks), so frames would not fill whole blocks"
+            )
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {self.kernel_size} is even; a centred one is odd")
+        scales = self.upsample_scales
+        if scales is not None and math.prod(scales) * self.initial_squeeze != hop_length:
+            raise ValueError(
+                f"upsample_scales {scales} times initial_squeeze {self.initial_squeeze} must give "
+                f"hop_length {hop_length}"
+            )
+        if self.excitation == "harmonic" and self.mel.padding != "center":
+            raise ValueError("excitation: harmonic needs a mel with padding: center")
+        return self
+
+    @property
+    def total_squeeze(self) -> int:
+        """Samples that one time step of the innermost block stands for."""
+        return self.initial_squeeze * 2**self.n_blocks
+
+    def resolved_upsample_scales(self) -> tuple[int, ...]:
+        """Return the given scales, or the two most equal factors of the needed one."""
+        if self.upsample_scales is not None:
+            return self.upsample_scales
+        factor = self.mel.hop_length // self.initial_squeeze
+        low = max(d for d in range(1, math.isqrt(factor) + 1) if factor % d == 0)
+        return (low, factor // low)
+
+
+class FloWaveNet(nn.Module, Vocoder):
+    """One bijection (B, 1, T) <-> (B, 1, T) between waveform and standard normal noise.
+
+    Training maximises the exact likelihood; synthesis maps noise to audio in parallel. The
+    temperature multiplies the noise.
+    """
+
+    config_class = FloWaveNetConfig
+
+    def __init__(self, config: FloWaveNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mel_spec = config.mel
+        self.upsample = MelUpsampler(config.resolved_upsample_scales(), config.upsample_slope)
+        self.excitation = (
+            HarmonicExcitation(config.mel, config.mel_mean, config.mel_std)
+            if config.excitation == "harmonic"
+            else None
+        )
+        self.flow = _build_flow(config)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def forward(self, wav: Tensor, mel: Tensor, pitch: Tensor | None = None) -> Tensor:
+        """Return the negative log-likelihood (B,) of waveforms, in nats per sample.
+
+        Args:
+            wav: (B, T) or (B, 1, T) samples, ``T = F * hop_length``.
+            mel: (B, n_mels, F).
+            pitch: (B, 3, F) measured pitch track for the harmonic excitation (see
+                ``models.excitation``); None predicts it from the mel, as synthesis does.
+        """
+        wav = self._check_wav(wav, mel)
+        latent, logdet = self.flow(wav, self._condition(mel, pitch))
+        n_samples = latent.shape[2]
+        log_prior = -0.5 * (latent**2 + math.log(2 * math.pi)).sum(dim=(1, 2))
+        return -(log_prior + logdet) / n_samples
+
+    def encode(self, wav: Tensor, mel: Tensor) -> Tensor:
+        """Return the latent (B, 1, T) from which ``synthesize`` makes this waveform."""
+        return self.flow(self._check_wav(wav, mel), self._sampling_condition(mel))[0]
+
+    def synthesize(
+        self,
+        mel: Tensor,
+        *,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+        latent: Tensor | None = None,
+    ) -> Tensor:
+        """Generate waveforms (B, T) from mels (B, n_mels, F); see ``Vocoder.synthesize``."""
+        self.check_batch(mel)
+        shape = (mel.shape[0], 1, mel.shape[2] * self.mel_spec.hop_length)
+        if latent is None:
+            scale = self.config.temperature if temperature is None else temperature
+            if not (math.isfinite(scale) and scale >= 0):
+                raise DataError(f"temperature is {scale}; it must be finite and at least 0")
+            noise = torch.randn(shape, generator=generator, device=mel.device, dtype=mel.dtype)
+            latent = noise * scale
+        elif temperature is not None:
+            raise DataError("give a latent or a temperature, not both: a latent is used as it is")
+        elif tuple(latent.shape) != shape:
+            raise DataError(f"latent has shape {tuple(latent.shape)}; this mel needs {shape}")
+        wav, _ = self.flow.inverse(latent, self._sampling_condition(mel))
+        return check_finite(
+            wav[:, 0], "the checkpoint is untrained or diverged, or the temperature is too high"
+        )
+
+    def _check_wav(self, wav: Tensor, mel: Tensor) -> Tensor:
+        """Return ``wav`` as (B, 1, T), or raise ``DataError`` unless it fits the mel."""
+        self.check_batch(mel)
+        wav = wav.unsqueeze(1) if wav.dim() == 2 else wav  # (B, T) -> (B, 1, T)
+        shape = (mel.shape[0], 1, mel.shape[2] * self.mel_spec.hop_length)
+        if tuple(wav.shape) != shape:
+            raise DataError(
+                f"wav has shape {tuple(wav.shape)}; {mel.shape[2]} frames of "
+                f"{self.mel_spec.hop_length} samples need {shape}"
+            )
+        return wav
+
+    def _sampling_condition(self, mel: Tensor) -> Tensor:
+        condition = self._condition(mel, None)
+        if not self.config.sampler_exchanges_condition:
+            return condition
+        return torch.cat(condition.chunk(2, dim=1)[::-1], dim=1)
+
+    def _condition(self, mel: Tensor, pitch: Tensor | None) -> Tensor:
+        """Return what the couplings see, (B, C, T / initial_squeeze)."""
+        condition = self.upsample((mel - self.config.mel_mean) / self.config.mel_std)
+        if self.excitation is None:
+            return condition
+        excitation = self.excitation(mel, pitch)  # (B, 3, T)
+        folded = fold_time(excitation, self.config.initial_squeeze)
+        return torch.cat([condition, folded], dim=1)
+
+
+class MelUpsampler(nn.Module):
+    """Transposed convolutions that bring (B, M, F) to (B, M, F * prod(scales)), band by band."""
+
+    def __init__(self, scales: tuple[int, ...], slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+        self.convs = nn.ModuleList()
+        for scale in scales:
+            conv = nn.ConvTranspose2d(
+                1,
+                1,
+                (3, 2 * scale),
+                stride=(1, scale),
+                padding=(1, (scale + 1) // 2),
+                output_padding=(0, scale % 2),
+            )
+            nn.init.kaiming_normal_(conv.weight)
+            self.convs.append(weight_norm(conv))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = mel.unsqueeze(1)  # (B, M, F) -> (B, 1, M, F)
+        for conv in self.convs:
+            x = nn.functional.leaky_relu(conv(x), self.slope)
+        return x.squeeze(1)  # (B, 1, M, T) -> (B, M, T)
+
+
+def _build_flow(config: FloWaveNetConfig) -> Flow:
+    """Compose the multi-scale flow from the innermost block outwards."""
+    x_channels = config.initial_squeeze
+    c_channels = config.mel.n_mels
+    if config.excitation == "harmonic":
+        c_channels += HarmonicExcitation.N_ROWS * config.initial_squeeze
+    sizes = []
+    for block in range(1, config.n_blocks + 1):
+        x_channels, c_channels = 2 * x_channels, 2 * c_channels
+        splits = block % config.blocks_per_split == 0 and block < config.n_blocks
+        sizes.append((block - 1, x_channels, c_channels, splits))
+        x_channels = x_channels // 2 if splits else x_channels
+
+    inner: Flow | None = None
+    for block, x_channels, c_channels, splits in reversed(sizes):
+        flows: list[Flow] = []
+        for step in range(config.n_flows):
+            turn = (block * config.n_flows + step) % 2
+            flows += [
+                ActNorm(x_channels),
+                _coupling(config, x_channels, c_channels, turn),
+                Flip(),
+            ]
+        if splits:
+            flows += [_prior(config, x_channels, c_channels), OnFirstHalf(inner)]
+        elif inner is not None:
+            flows.append(inner)
+        inner = Squeezed(Chain(flows))
+    if config.initial_squeeze > 1:
+        inner = Squeezed(inner, config.initial_squeeze, fold_condition=False)
+    return inner
+
+
+def _coupling(config: FloWaveNetConfig, x_channels: int, c_channels: int, turn: int) -> Coupling:
+    seen = c_channels // 2 if config.split_condition else c_channels
+    network = WaveNet(
+        x_channels // 2, x_channels, seen, config.channels, config.n_layers, config.kernel_size
+    )
+    return Coupling(network, condition_half=turn if config.split_condition else None)
+
+
+def _prior(config: FloWaveNetConfig, x_channels: int, c_channels: int) -> Coupling:
+    network = WaveNet(
+        x_channels // 2,
+        x_channels,
+        c_channels,
+        config.channels,
+        config.prior_layers,
+        config.kernel_size,
+    )
+    return Coupling(network, mean_first=True)
