@@ -85,9 +85,7 @@ class MelSpec(Config):
 
 PRESETS: dict[str, MelSpec] = {
     "tacotron2": MelSpec(),
-    "espnet2": MelSpec(
-        fmin=80.0, fmax=7600.0, log_base="10", floor=1e-10, magnitude_floor=1e-5
-    ),
+    "espnet2": MelSpec(fmin=80.0, fmax=7600.0, log_base="10", floor=1e-10, magnitude_floor=1e-5),
     "hifigan": MelSpec(padding="same", power_offset=1e-9),
     "flowavenet2019": MelSpec(
         pad_mode="constant",

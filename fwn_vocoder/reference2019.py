@@ -120,8 +120,13 @@ def _wavenet(
     converted |= _normed(state, [f"{source}.final_conv.1.conv"], f"{target}.head")
     for leaf in ("conv.weight", "conv.bias", "scale"):
         converted[f"{target}.out.{leaf}"] = state[f"{source}.final_conv.3.{leaf}"]
-    n_layers = len({k.split(".res_blocks.")[1].split(".")[0] for k in state
-                    if k.startswith(f"{source}.res_blocks.")})
+    n_layers = len(
+        {
+            k.split(".res_blocks.")[1].split(".")[0]
+            for k in state
+            if k.startswith(f"{source}.res_blocks.")
+        }
+    )
     for i in range(n_layers):
         old, new = f"{source}.res_blocks.{i}", f"{target}.layers.{i}"
         dilated = [f"{old}.filter_conv.conv", f"{old}.gate_conv.conv"]

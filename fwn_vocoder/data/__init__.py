@@ -1,0 +1,1 @@
+"""Corpora: Kaldi data directories, features, pitch, alignment, training segments."""

@@ -118,9 +118,7 @@ def write_data_dir(directory: str | Path, utterances: Iterable[Utterance]) -> No
         by_speaker.setdefault(speaker, []).append(utt_id)
     write_table(directory / "wav.scp", {u.utt_id: str(u.wav_path) for u in utterances})
     write_table(directory / "utt2spk", speakers)
-    write_table(
-        directory / "spk2utt", {s: " ".join(ids) for s, ids in sorted(by_speaker.items())}
-    )
+    write_table(directory / "spk2utt", {s: " ".join(ids) for s, ids in sorted(by_speaker.items())})
     if any(utt.text for utt in utterances):
         write_table(directory / "text", {u.utt_id: u.text or "" for u in utterances})
 
@@ -156,9 +154,7 @@ def parse_job(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _read_segments(
-    path: Path, wavs: dict[str, str]
-) -> dict[str, tuple[Path, float, float | None]]:
+def _read_segments(path: Path, wavs: dict[str, str]) -> dict[str, tuple[Path, float, float | None]]:
     spans = {}
     for utt_id, rest in read_table(path, "recording> <start> <end").items():
         fields = rest.split()

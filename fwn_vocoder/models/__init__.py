@@ -1,0 +1,1 @@
+"""Vocoders: the contract, FloWaveNet and its parts, Griffin-Lim."""

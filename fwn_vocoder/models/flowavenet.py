@@ -15,7 +15,16 @@ from fwn_vocoder.errors import DataError
 from fwn_vocoder.mel import MelField, MelSpec
 from fwn_vocoder.models.base import Vocoder, check_finite
 from fwn_vocoder.models.excitation import HarmonicExcitation
-from fwn_vocoder.models.flows import ActNorm, Chain, Coupling, Flip, Flow, OnFirstHalf, Squeezed
+from fwn_vocoder.models.flows import (
+    ActNorm,
+    Chain,
+    ConditionedAffine,
+    Coupling,
+    Flip,
+    Flow,
+    OnFirstHalf,
+    Squeezed,
+)
 from fwn_vocoder.models.flows import fold as fold_time
 from fwn_vocoder.models.wavenet import WaveNet
 
@@ -40,6 +49,9 @@ class FloWaveNetConfig(Config):
         "likelihood) sees the two halves of the condition exchanged",
     )
     initial_squeeze: int = Field(1, ge=1, description="fold the signal before the first block")
+    conditioned_affine_layers: int = Field(
+        0, ge=0, description="WaveNet layers of a shift and scale by the condition alone; 0: none"
+    )
     upsample_scales: tuple[int, ...] | None = Field(None, description="None: two, about equal")
     upsample_slope: float = Field(0.4, description="of the leaky ReLU after each upsampling")
     excitation: Literal["none", "harmonic"] = "none"
@@ -223,6 +235,8 @@ def _build_flow(config: FloWaveNetConfig) -> Flow:
     inner: Flow | None = None
     for block, x_channels, c_channels, splits in reversed(sizes):
         flows: list[Flow] = []
+        if block == 0 and config.conditioned_affine_layers:
+            flows.append(_conditioned_affine(config, x_channels, c_channels))
         for step in range(config.n_flows):
             turn = (block * config.n_flows + step) % 2
             flows += [
@@ -238,6 +252,16 @@ def _build_flow(config: FloWaveNetConfig) -> Flow:
     if config.initial_squeeze > 1:
         inner = Squeezed(inner, config.initial_squeeze, fold_condition=False)
     return inner
+
+
+def _conditioned_affine(
+    config: FloWaveNetConfig, x_channels: int, c_channels: int
+) -> ConditionedAffine:
+    n_layers = config.conditioned_affine_layers
+    network = WaveNet(
+        c_channels, 2 * x_channels, c_channels, config.channels, n_layers, config.kernel_size
+    )
+    return ConditionedAffine(network)
 
 
 def _coupling(config: FloWaveNetConfig, x_channels: int, c_channels: int, turn: int) -> Coupling:

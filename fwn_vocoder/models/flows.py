@@ -1,8 +1,8 @@
 """Invertible layers. Every flow obeys one contract:
 
 ``forward(x, c) -> (z, logdet)`` maps data to noise, ``inverse(z, c) -> (x, logdet)`` undoes it.
-``x`` and ``z`` are (B, C, T), the condition ``c`` is (B, C', T), ``logdet`` is (B,): the natural log
-of the absolute determinant of the Jacobian of the map just applied, summed over channels and time.
+``x`` and ``z`` are (B, C, T), the condition ``c`` is (B, C', T), ``logdet`` is (B,): the natural
+log of the absolute determinant of the Jacobian of the map just applied, summed over channels and time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Flow(nn.Module, ABC):
 class ActNorm(Flow):
     """Affine map per channel, initialised from the first batch to zero mean and unit variance.
 
-    ``z = scale * (x + loc)`` (Kim et al. 2019, section 3.2; Kingma and Dhariwal 2018). A scale may be
-    negative. ``initialized`` is a buffer, so a loaded layer is never initialised again.
+    ``z = scale * (x + loc)`` (Kim et al. 2019, section 3.2; Kingma and Dhariwal 2018). A scale may
+    be negative. ``initialized`` is a buffer, so a loaded layer is never initialised again.
     """
 
     MIN_STD = 1e-4
@@ -101,6 +101,31 @@ class Coupling(Flow):
         # The flow's state keeps its precision even where the network runs in a lower one.
         first, second = self.network(x_a, c).to(x_a.dtype).chunk(2, dim=1)
         return (second, first) if self.mean_first else (first, second)
+
+
+class ConditionedAffine(Flow):
+    """Shift and scale of all channels given the condition alone.
+
+    ``z = (x - shift(c)) * exp(-log_scale(c))``: seen from the noise, a base distribution whose mean
+    and variance follow the condition. An extension; the published model does not have it.
+
+    Args:
+        network: maps (condition, condition) to (B, 2 * C, T): log_scale, then shift.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.network(c, c).to(x.dtype).chunk(2, dim=1)
+        z = (x - shift) * torch.exp(-log_scale)
+        return z, -log_scale.sum(dim=(1, 2))
+
+    def inverse(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.network(c, c).to(z.dtype).chunk(2, dim=1)
+        x = z * torch.exp(log_scale) + shift
+        return x, log_scale.sum(dim=(1, 2))
 
 
 class Flip(Flow):

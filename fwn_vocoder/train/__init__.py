@@ -1,0 +1,1 @@
+"""Training of vocoders: one linear loop, its settings, its files."""

@@ -1,0 +1,93 @@
+"""Packing of a voice: acoustic model, vocoder, configuration and model card in one directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from fwn_vocoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fwn_vocoder.config import write_yaml
+from fwn_vocoder.errors import ConfigError
+from fwn_vocoder.files import atomic_write
+from fwn_vocoder.mel import MelSpec, plan_conversion, resolve_mel_spec
+from fwn_vocoder.voices import VoiceConfig
+
+
+def pack_voice(
+    tts_dir: Path, vocoder_checkpoint: Path, out_dir: Path, name: str, notes: Path | None = None
+) -> Path:
+    """Write a voice directory from an ESPnet2 experiment and a vocoder checkpoint.
+
+    Weights are stored in float16.
+
+    Args:
+        notes: a Markdown file that is put into the model card.
+
+    Raises:
+        MelMismatchError: the vocoder cannot speak the acoustic model's mels.
+        CheckpointError, ConfigError: a part is missing or damaged.
+    """
+    from fwn_vocoder.espnet.acoustic import EspnetAcousticModel
+    from fwn_vocoder.voices import find_voice
+
+    _, experiment = find_voice(tts_dir)
+    conf = experiment.acoustic_conf
+    if "train_config" not in conf:
+        raise ConfigError(f"{tts_dir}: is a packed voice already; give an ESPnet2 experiment")
+    acoustic = EspnetAcousticModel.from_experiment(
+        tts_dir / conf["train_config"], tts_dir / conf["model_file"]
+    )
+    vocoder = load_checkpoint(vocoder_checkpoint)
+    plan_conversion(acoustic.mel_spec, resolve_mel_spec(vocoder.config["mel"]))
+    save_checkpoint(out_dir / "acoustic.safetensors", acoustic.to_checkpoint())
+    save_checkpoint(out_dir / "vocoder.safetensors", _half(vocoder))
+    voice = VoiceConfig(
+        name=name,
+        acoustic_conf={"checkpoint": "acoustic.safetensors"},
+        vocoder=vocoder.kind,
+        vocoder_conf={"checkpoint": "vocoder.safetensors"},
+    )
+    write_yaml(out_dir / "voice.yaml", voice.model_dump(mode="json"))
+    card = _model_card(voice, acoustic.config, acoustic.mel_spec, vocoder, out_dir, notes)
+    with atomic_write(out_dir / "README.md") as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    return out_dir
+
+
+def _half(checkpoint: Checkpoint) -> Checkpoint:
+    tensors = {
+        name: value.to(torch.float16) if value.is_floating_point() else value
+        for name, value in checkpoint.tensors.items()
+    }
+    return Checkpoint(checkpoint.kind, checkpoint.config, tensors, checkpoint.info)
+
+
+def _model_card(
+    voice: VoiceConfig,
+    acoustic: dict,
+    spec: MelSpec,
+    vocoder: Checkpoint,
+    directory: Path,
+    notes: Path | None,
+) -> str:
+    def size(name: str) -> str:
+        return f"{(directory / name).stat().st_size / 1e6:.1f} MB"
+
+    n_weights = sum(tensor.numel() for tensor in vocoder.tensors.values())
+    facts = "".join(f"| {key} | {value} |\n" for key, value in vocoder.info.items())
+    return f"""# Voice `{voice.name}`
+
+| part | what | file |
+|---|---|---|
+| acoustic model | ESPnet2 {acoustic.get("tts")}, {len(acoustic["token_list"])} tokens | \
+`acoustic.safetensors`, {size("acoustic.safetensors")} |
+| vocoder | {vocoder.kind}, {n_weights / 1e6:.1f} M weights | \
+`vocoder.safetensors`, {size("vocoder.safetensors")} |
+| mel | {spec.n_mels} bands, {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length}, \
+{spec.sample_rate} Hz | |
+
+| vocoder training | |
+|---|---|
+{facts}
+{notes.read_text(encoding="utf-8") if notes else ""}"""
