@@ -68,6 +68,8 @@ class FloWaveNetConfig(Config):
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size {self.kernel_size} is even; a centred one is odd")
         scales = self.upsample_scales
+        if scales is not None and any(scale < 2 for scale in scales):
+            raise ValueError(f"upsample_scales {scales}: each must be at least 2")
         if scales is not None and math.prod(scales) * self.initial_squeeze != hop_length:
             raise ValueError(
                 f"upsample_scales {scales} times initial_squeeze {self.initial_squeeze} must give "
@@ -88,7 +90,7 @@ class FloWaveNetConfig(Config):
             return self.upsample_scales
         factor = self.mel.hop_length // self.initial_squeeze
         low = max(d for d in range(1, math.isqrt(factor) + 1) if factor % d == 0)
-        return (low, factor // low)
+        return tuple(scale for scale in (low, factor // low) if scale > 1)
 
 
 class FloWaveNet(nn.Module, Vocoder):
