@@ -101,7 +101,8 @@ def test_failed_write_keeps_the_old_file(tmp_path):
 def test_only_regular_files_are_replaced(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "target")
     for name in ("link", "."):
-        with pytest.raises(DataError, match="only write regular files"), atomic_write(
-            tmp_path / name
+        with (
+            pytest.raises(DataError, match="only write regular files"),
+            atomic_write(tmp_path / name),
         ):
             pass

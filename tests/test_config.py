@@ -71,7 +71,9 @@ def test_write_and_read(tmp_path):
 
 @given(
     st.dictionaries(
-        st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1),
+        st.text(
+            st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1
+        ),
         st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans(),
         min_size=1,
     )

@@ -41,9 +41,7 @@ FLOWS = {
     "squeezed_by_4": (lambda: Squeezed(coupling(4, 3), 4, fold_condition=False), 1, 3, 2),
     "on_first_half": (lambda: OnFirstHalf(coupling(2, 3)), 4, 3, 8),
     "multi_scale": (
-        lambda: Squeezed(
-            Chain([coupling(4, 6), Flip(), OnFirstHalf(Squeezed(coupling(4, 12)))])
-        ),
+        lambda: Squeezed(Chain([coupling(4, 6), Flip(), OnFirstHalf(Squeezed(coupling(4, 12)))])),
         2,
         3,
         8,
@@ -78,8 +76,9 @@ def test_round_trip(name, seed):
 def test_logdet_is_that_of_the_jacobian(name):
     flow, x, c = build(name)
     x, c = x[:1], c[:1]
-    jacobian = torch.autograd.functional.jacobian(lambda v: flow(v.view_as(x), c)[0].flatten(),
-                                                  x.flatten())
+    jacobian = torch.autograd.functional.jacobian(
+        lambda v: flow(v.view_as(x), c)[0].flatten(), x.flatten()
+    )
     _, logdet = flow(x, c)
     torch.testing.assert_close(jacobian.slogdet().logabsdet, logdet[0], rtol=1e-8, atol=1e-8)
 
