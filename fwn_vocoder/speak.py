@@ -1,4 +1,4 @@
-"""What the command line does with synthesizers and vocoders: texts to files, loading by any name."""
+"""Texts to files, and vocoders by any of their names, for the command line."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class EspnetAcousticModel(AcousticModel):
         """Return the model as one self-describing file, weights in ``dtype``."""
         kept = ("token_list", "token_type", "cleaner", "g2p", "bpemodel", "tts", "tts_conf",
                 "feats_extract", "feats_extract_conf")  # fmt: skip
-        config = {key: self.config.get(key) for key in kept}
+        config = {key: self.config[key] for key in kept if key in self.config}
         keys = {"text_frontend": self.keys.text_frontend}
         tensors = {
             name: value.to(dtype) if value.is_floating_point() else value

@@ -28,8 +28,8 @@ def prepare_tts(
     """Write what ESPnet2 needs to train on data directories that have been extracted.
 
     ``out_dir/<set>/`` gets ``wav.scp``, ``text`` and, for the phone front end, ``durations``
-    (frames of each token, the final <sos/eos> included); ``out_dir/tokens.txt`` the vocabulary of the first
-    set. Utterances that cannot be aligned are left out, reported, and counted.
+    (frames of each token, the final <sos/eos> included); ``out_dir/tokens.txt`` the vocabulary of
+    the first set. Utterances that cannot be aligned are left out, reported, and counted.
 
     Returns the number of utterances of each set.
 

@@ -137,14 +137,14 @@ def _markdown(content: dict) -> str:
             "",
             f"Negative log-likelihood of {NLL_BATCHES * NLL_BATCH_SIZE} segments of "
             f"{NLL_SEGMENT_FRAMES} frames: **{nll:.4f} nats = {bits:.4f} bits per sample** ("
-            "samples in [-1, 1], dithered by one 16-bit step; with a harmonic excitation, given the "
-            "measured pitch track). Negative is right: it is a density.",
+            "samples in [-1, 1], dithered by one 16-bit step; with a harmonic excitation, given "
+            "the measured pitch track). Negative is right: it is a density.",
         ]
     lines += [
         "",
         "Log-mel distance: mean absolute difference of natural-log mel magnitudes. Multi-"
-        "resolution STFT: spectral convergence plus log-magnitude L1 at three resolutions. RTF: seconds of "
-        "computing for a second of audio, on the machine that decoded.",
+        "resolution STFT: spectral convergence plus log-magnitude L1 at three resolutions. RTF: "
+        "seconds of computing for a second of audio, on the machine that decoded.",
         "",
     ]
     return "\n".join(lines)

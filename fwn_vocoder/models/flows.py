@@ -2,7 +2,8 @@
 
 ``forward(x, c) -> (z, logdet)`` maps data to noise, ``inverse(z, c) -> (x, logdet)`` undoes it.
 ``x`` and ``z`` are (B, C, T), the condition ``c`` is (B, C', T), ``logdet`` is (B,): the natural
-log of the absolute determinant of the Jacobian of the map just applied, summed over channels and time.
+log of the absolute determinant of the Jacobian of the map just applied, summed over channels
+and time.
 """
 
 from __future__ import annotations
