@@ -35,7 +35,7 @@ MaxMinutes = Annotated[float | None, typer.Option(help="Stop after this time.")]
 
 def main() -> None:
     """Run the command line; turn our errors into a message and an exit code."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s: %(message)s")
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
     try:
         app()
     except FwnError as error:
@@ -43,20 +43,29 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log more.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings only.")] = False,
-) -> None:
-    """FloWaveNet as the vocoder of Tacotron-style text-to-speech."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from fwn_vocoder import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings only.")] = False,
+) -> None:
+    """FloWaveNet as the vocoder of Tacotron-style text-to-speech."""
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    logging.getLogger().setLevel(level)
+    # Ours alone: ESPnet and its kin report every layer that they initialise.
+    logging.getLogger("fwn_vocoder").setLevel(level)
 
 
 @app.command()

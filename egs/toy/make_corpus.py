@@ -12,7 +12,7 @@ import soundfile
 
 SAMPLE_RATE = 22050
 LETTER_S = 0.09
-WORDS = "flow wave net mel noise voice tone band frame sound time phase pitch loss".split()
+WORDS = ("flow", "wave", "net", "mel", "noise", "voice", "tone", "band", "frame", "time", "phase")
 
 
 def letter(character: str, f0: float, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -16,7 +18,9 @@ def import_espnet(module: str) -> ModuleType:
         MissingDependencyError: it cannot be imported; the message names the cause and the fix.
     """
     try:
-        return import_module(module)
+        # ESPnet prints to stdout that Flash Attention is missing; stdout is for data.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return import_module(module)
     except ImportError as error:
         if sys.version_info >= (3, 12):
             fix = "pip install 'fwn-vocoder[espnet]'"

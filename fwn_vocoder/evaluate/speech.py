@@ -1,8 +1,8 @@
 """Evaluation of synthesised speech by a recogniser: word error rates of systems and recordings.
 
 The recogniser is pocketsphinx with the US English model that comes with it: small, offline, and
-much weaker than today's best, so its rates compare systems and say little by themselves. The rate of
-the recordings, scored in the same run, is the mark to measure against.
+much weaker than today's best, so its rates compare systems and say little by themselves. The rate
+of the recordings, scored in the same run, is the mark to measure against.
 """
 
 from __future__ import annotations
