@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from fwn_vocoder.checkpoint import load_checkpoint, restore
-from fwn_vocoder.config import dump_yaml, validate
+from fwn_vocoder.config import validate, write_yaml
 from fwn_vocoder.data.dump import Dump
 from fwn_vocoder.data.segments import Batch, SegmentSampler
 from fwn_vocoder.errors import ConfigError, SynthesisError
-from fwn_vocoder.files import atomic_write
-from fwn_vocoder.models.flowavenet import FloWaveNet
+from fwn_vocoder.models.flowavenet import FloWaveNet, FloWaveNetConfig
 from fwn_vocoder.registry import vocoder_class
 from fwn_vocoder.train.config import Experiment, TrainConfig, learning_rate
 from fwn_vocoder.train.monitor import Monitor
+from fwn_vocoder.train.process import Ranks, join_ranks, stop_signals
 from fwn_vocoder.train.state import TrainerState, link, prune, resume_state, save_state
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,26 @@ class Objective(nn.Module):
         if self.vocoder.excitation is None:
             return nll, nll.new_zeros(())
         return nll, self.vocoder.excitation.loss(batch.mel, batch.pitch)
+
+
+@dataclass
+class Run:
+    """A training run: what is trained, on what, how, and where it is kept.
+
+    Attributes:
+        kind: registry name of the vocoder.
+        saved_config: its configuration, as checkpoints keep it.
+        train_sampler, dev_sampler: batches to learn from, and fixed ones to validate on.
+    """
+
+    config: TrainConfig
+    kind: str
+    saved_config: dict[str, Any]
+    out_dir: Path
+    train_sampler: SegmentSampler
+    dev_sampler: SegmentSampler
+    state: TrainerState
+    ranks: Ranks
 
 
 def train(
@@ -73,159 +93,178 @@ def train(
     Raises:
         ConfigError, DataError, CheckpointError: as the parts that are involved.
     """
-    config = experiment.train
-    rank, world_size, device = _join_group(device)
-    vocoder_type = vocoder_class(experiment.vocoder)
-    if vocoder_type is not FloWaveNet:
+    if vocoder_class(experiment.vocoder) is not FloWaveNet:
         raise ConfigError(f"vocoder {experiment.vocoder!r} cannot be trained here; flowavenet can")
-    model_config = validate(FloWaveNet.config_class, experiment.vocoder_conf, "vocoder_conf")
-    torch.manual_seed(config.seed)
-    vocoder = FloWaveNet(model_config).to(device)
-    samplers = [
+    found = next(iter(sorted(out_dir.glob("checkpoint-*.safetensors"))), None)
+    if found and not resume:
+        raise ConfigError(
+            f"{out_dir}: holds a run already ({found.name}); continue it with `--resume auto`, or "
+            "choose another --out"
+        )
+    ranks = join_ranks(device)
+    run = _prepare(experiment, train_dir, dev_dir, out_dir, init_from, ranks)
+    if resume and resume_state(out_dir, run.state, run.saved_config):
+        log.info("continuing %s at step %d", out_dir, run.state.step)
+    if ranks.is_first:
+        write_yaml(out_dir / "config.yaml", experiment.model_dump(mode="json"))
+    limit = min(run.config.max_steps, max_steps or run.config.max_steps)
+    deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
+    try:
+        _loop(run, limit, deadline)
+    finally:
+        ranks.leave()
+    return out_dir / "latest.safetensors"
+
+
+def _prepare(
+    experiment: Experiment,
+    train_dir: Path,
+    dev_dir: Path,
+    out_dir: Path,
+    init_from: Path | None,
+    ranks: Ranks,
+) -> Run:
+    """Open the data, build the model and give it its first weights."""
+    config = experiment.train
+    model_config = validate(FloWaveNetConfig, experiment.vocoder_conf, "vocoder_conf")
+    train_sampler, dev_sampler = (
         SegmentSampler(
             Dump.open(directory, model_config.mel),
             segment_frames=config.segment_frames,
             batch_size=config.batch_size,
             min_rms=config.min_rms,
-            with_pitch=vocoder.excitation is not None,
+            with_pitch=model_config.excitation == "harmonic",
             seed=seed,
         )
         for directory, seed in ((train_dir, config.seed), (dev_dir, 0))
-    ]
+    )
+    torch.manual_seed(config.seed)
+    vocoder = FloWaveNet(model_config).to(ranks.device)
     if init_from is not None:
         restore(vocoder, load_checkpoint(init_from, kind=experiment.vocoder), init_from)
     else:
-        _initialize(vocoder, samplers[0].batch(0).to(device))
+        _initialize(vocoder, train_sampler.batch(0).to(ranks.device))
     state = TrainerState(
         vocoder,
         torch.optim.Adam(vocoder.parameters(), lr=config.learning_rate, fused=True),
         {name: p.detach().clone() for name, p in vocoder.named_parameters()},
     )
     saved_config = model_config.model_dump(mode="json")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    found = _existing_run(out_dir)
-    if found and not resume:
-        raise ConfigError(
-            f"{out_dir}: holds a run already ({found.name}); continue it with `--resume auto`, or "
-            "choose another --out"
-        )
-    if resume and resume_state(out_dir, state, saved_config):
-        log.info("continuing %s at step %d", out_dir, state.step)
-    if rank == 0:
-        with atomic_write(out_dir / "config.yaml") as temporary:
-            temporary.write_text(dump_yaml(experiment.model_dump(mode="json")), encoding="utf-8")
-    limit = min(config.max_steps, max_steps or config.max_steps)
-    deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
-    return _run(
-        state, samplers, config, experiment.vocoder, saved_config, out_dir, limit, deadline,
-        device, rank, world_size,
-    )  # fmt: skip
+    return Run(
+        config,
+        experiment.vocoder,
+        saved_config,
+        out_dir,
+        train_sampler,
+        dev_sampler,
+        state,
+        ranks,
+    )
 
 
-def _run(
-    state: TrainerState,
-    samplers: list[SegmentSampler],
-    config: TrainConfig,
-    kind: str,
-    saved_config: dict,
-    out_dir: Path,
-    limit: int,
-    deadline: float,
-    device: torch.device,
-    rank: int,
-    world_size: int,
-) -> Path:
-    vocoder, optimizer = state.model, state.optimizer
-    objective = Objective(vocoder)
-    if world_size > 1:
-        objective = nn.parallel.DistributedDataParallel(objective)
-    monitor = Monitor(out_dir) if rank == 0 else None
-    bar = tqdm(total=limit, initial=state.step, unit="step", disable=None if rank == 0 else True)
-    latest = out_dir / "latest.safetensors"
-    skips_in_a_row, started, first_step = 0, time.monotonic(), state.step
-    n_samples = config.batch_size * config.segment_frames * vocoder.mel_spec.hop_length * world_size
+def _loop(run: Run, limit: int, deadline: float) -> None:
+    """Train until ``limit`` steps, the deadline (monotonic seconds), or a signal."""
+    config, state, ranks = run.config, run.state, run.ranks
+    objective = ranks.wrap(Objective(state.model))
+    monitor = Monitor(run.out_dir) if ranks.is_first else None
+    bar = tqdm(total=limit, initial=state.step, unit="step", disable=not ranks.is_first or None)
+    progress = Progress(run, limit)
+    saved_step, skips_in_a_row = None, 0
 
-    with _stop_signals() as stop:
-        while state.step < limit and time.monotonic() < deadline and not stop:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(state.step, config)
-            vocoder.train()
-            batch = samplers[0].batch(state.step, rank).to(device)
-            with _autocast(config, device):
-                nll, pitch_loss = objective(batch)
-            optimizer.zero_grad(set_to_none=True)
-            (nll + pitch_loss).backward()
-            grad_norm = nn.utils.clip_grad_norm_(vocoder.parameters(), config.grad_clip)
-            if torch.isfinite(grad_norm):
-                optimizer.step()
-                _update_average(state.average, vocoder, config.ema_decay, state.step)
-                skips_in_a_row = 0
-            else:
-                state.skipped, skips_in_a_row = state.skipped + 1, skips_in_a_row + 1
-                log.warning("step %d: gradient is not finite; step skipped", state.step)
-                if skips_in_a_row == MAX_SKIPS_IN_A_ROW:
-                    raise SynthesisError(
-                        f"{skips_in_a_row} steps in a row had no finite gradient: the run has "
-                        "diverged. Lower learning_rate and resume from an earlier checkpoint"
-                    )
-            state.step += 1
+    with stop_signals() as stop, bar:
+        while state.step < limit and not ranks.any(bool(stop) or time.monotonic() >= deadline):
+            nll, pitch_loss, grad_norm = _step(run, objective)
+            skips_in_a_row = 0 if torch.isfinite(grad_norm) else skips_in_a_row + 1
+            if skips_in_a_row == MAX_SKIPS_IN_A_ROW:
+                raise SynthesisError(
+                    f"{skips_in_a_row} steps in a row had no finite gradient: the run has "
+                    "diverged. Lower learning_rate and resume from an earlier checkpoint"
+                )
             bar.update()
-            if state.step % config.log_every == 0 and monitor:
-                rate = (state.step - first_step) * n_samples / (time.monotonic() - started)
-                values = {
-                    "train/nll": nll.item(),
-                    "train/pitch_loss": pitch_loss.item(),
-                    "train/grad_norm": grad_norm.item(),
-                    "train/learning_rate": learning_rate(state.step, config),
-                    "train/samples_per_s": rate,
-                    "train/skipped_steps": state.skipped,
-                }
-                monitor.scalars(values, state.step)
-                bar.set_postfix(nll=f"{values['train/nll']:.3f}")
-                log.info(
-                    "step %d of %d: nll %.4f nats per sample, %.0f samples/s",
-                    state.step, limit, values["train/nll"], rate,
-                )  # fmt: skip
-            if rank == 0 and state.step % config.valid_every == 0:
-                _validate_and_save(state, samplers[1], config, kind, saved_config, out_dir, monitor)
-    bar.close()
-    if rank == 0:
-        if state.step % config.valid_every or not latest.exists():
-            _validate_and_save(state, samplers[1], config, kind, saved_config, out_dir, monitor)
+            if monitor and state.step % config.log_every == 0:
+                monitor.scalars(progress.scalars(nll, pitch_loss, grad_norm), state.step)
+                bar.set_postfix(nll=f"{nll.item():.3f}")
+            if monitor and state.step % config.valid_every == 0:
+                _validate_and_save(run, monitor)
+                saved_step = state.step
+    if monitor:
+        if saved_step != state.step:
+            _validate_and_save(run, monitor)
         monitor.close()
-    if world_size > 1:
-        torch.distributed.destroy_process_group()
-    return latest
 
 
-def _validate_and_save(
-    state: TrainerState,
-    sampler: SegmentSampler,
-    config: TrainConfig,
-    kind: str,
-    saved_config: dict,
-    out_dir: Path,
-    monitor: Monitor,
-) -> None:
+def _step(run: Run, objective: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Do one step; return NLL, pitch loss and gradient norm. A gradient not finite is skipped."""
+    config, state = run.config, run.state
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(state.step, config)
+    state.model.train()
+    batch = run.train_sampler.batch(state.step, run.ranks.rank).to(run.ranks.device)
+    with _autocast(config, run.ranks.device):
+        nll, pitch_loss = objective(batch)
+    state.optimizer.zero_grad(set_to_none=True)
+    (nll + pitch_loss).backward()
+    grad_norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
+    if torch.isfinite(grad_norm):
+        state.optimizer.step()
+        _update_average(state.average, state.model, config.ema_decay, state.step)
+    else:
+        state.skipped += 1
+        log.warning("step %d: gradient is not finite; step skipped", state.step)
+    state.step += 1
+    return nll, pitch_loss, grad_norm
+
+
+class Progress:
+    """Speed and curves of a run, measured from where it (re)started."""
+
+    def __init__(self, run: Run, limit: int) -> None:
+        self.run = run
+        self.limit = limit
+        self.first_step = run.state.step
+        self.started = time.monotonic()
+        frames = run.config.batch_size * run.config.segment_frames * run.ranks.world_size
+        self.samples_per_step = frames * run.state.model.mel_spec.hop_length
+
+    def scalars(self, nll: Tensor, pitch_loss: Tensor, grad_norm: Tensor) -> dict[str, float]:
+        """Return the curves' values at this step, and log the main ones."""
+        state = self.run.state
+        done = (state.step - self.first_step) * self.samples_per_step
+        rate = done / (time.monotonic() - self.started)
+        log.info(
+            "step %d of %d: nll %.4f nats per sample, %.0f samples/s",
+            state.step, self.limit, nll.item(), rate,
+        )  # fmt: skip
+        return {
+            "train/nll": nll.item(),
+            "train/pitch_loss": pitch_loss.item(),
+            "train/grad_norm": grad_norm.item(),
+            "train/learning_rate": learning_rate(state.step, self.run.config),
+            "train/samples_per_s": rate,
+            "train/skipped_steps": state.skipped,
+        }
+
+
+def _validate_and_save(run: Run, monitor: Monitor) -> None:
     """Score and save the averaged weights; the raw ones go on being trained."""
-    vocoder = state.model
-    with _averaged(vocoder, state.average):
-        nll = validation_nll(vocoder, sampler, config)
+    state, dev = run.state, run.dev_sampler
+    with _averaged(state.model, state.average):
+        nll = validation_nll(state.model, dev, run.config)
         bits = nll / math.log(2)
         log.info("step %d: validation %.4f nats (%.4f bits) per sample", state.step, nll, bits)
         values = {"valid/nll_nats_per_sample": nll, "valid/bits_per_sample": bits}
         monitor.scalars(values, state.step)
         try:
-            monitor.sample(vocoder, sampler.dump, state.step)
+            monitor.sample(state.model, dev.dump, state.step)
         except SynthesisError as error:  # early weights may not invert; the run goes on
             log.warning("no sample at step %d: %s", state.step, error)
     is_best = nll < state.best_nll
     state.best_nll = min(nll, state.best_nll)
     info = {"valid_nll_nats_per_sample": nll}
-    path = save_state(out_dir, state, kind, saved_config, info)
+    path = save_state(run.out_dir, state, run.kind, run.saved_config, info)
     if is_best:
-        link(out_dir / "best.safetensors", path)
-    prune(out_dir, config.keep)
+        link(run.out_dir / "best.safetensors", path)
+    prune(run.out_dir, run.config.keep)
 
 
 @torch.no_grad()
@@ -270,39 +309,5 @@ def _averaged(model: nn.Module, average: dict[str, Tensor]) -> Iterator[None]:
                 parameters[name].copy_(value)
 
 
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in a list instead of dying; a second one is not caught."""
-    received: list[int] = []
-
-    def on_signal(number: int, frame: object) -> None:
-        log.info("received signal %d: stopping after this step", number)
-        received.append(number)
-        signal.signal(number, previous[number])
-
-    previous = {n: signal.signal(n, on_signal) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def _autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
-
-
-def _join_group(device: torch.device | None) -> tuple[int, int, torch.device]:
-    """Return rank, world size and device; join torchrun's process group if there is one."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if device is None:
-        device = torch.device(f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu")
-    if world_size == 1:
-        return 0, 1, device
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return torch.distributed.get_rank(), world_size, device
-
-
-def _existing_run(out_dir: Path) -> Path | None:
-    return next(iter(sorted(out_dir.glob("checkpoint-*.safetensors"))), None)
