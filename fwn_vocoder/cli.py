@@ -137,12 +137,12 @@ def prepare_ljspeech_command(
 def download_ljspeech_command(
     out: Annotated[Path, typer.Option(help="Directory for the corpus.")],
     url: Annotated[str | None, typer.Option(help="Another place to download from.")] = None,
-    md5: Annotated[str | None, typer.Option(help="The archive's MD5, for another place.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Its SHA-256, for another place.")] = None,
 ) -> None:
     """Download, verify and unpack LJSpeech (2.6 GB)."""
     from fwn_vocoder.data import ljspeech
 
-    typer.echo(ljspeech.download_ljspeech(out, url or ljspeech.URL, md5 or ljspeech.MD5))
+    typer.echo(ljspeech.download_ljspeech(out, url or ljspeech.URL, sha256 or ljspeech.SHA256))
 
 
 @app.command()

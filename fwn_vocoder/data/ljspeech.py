@@ -19,13 +19,13 @@ from fwn_vocoder.files import atomic_write
 log = logging.getLogger(__name__)
 
 URL = "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"
-MD5 = "c4763be9595ddfa79c2fc6eaeb3b6c8e"
+SHA256 = "be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5"
 N_CLIPS = 13_100
 HELD_OUT = 250
 """Clips of the development set, and of the evaluation set, in the usual split."""
 
 
-def download_ljspeech(out_dir: str | Path, url: str = URL, md5: str = MD5) -> Path:
+def download_ljspeech(out_dir: str | Path, url: str = URL, sha256: str = SHA256) -> Path:
     """Download, verify and unpack the corpus; return its directory. Complete parts are kept.
 
     Raises:
@@ -39,9 +39,11 @@ def download_ljspeech(out_dir: str | Path, url: str = URL, md5: str = MD5) -> Pa
     archive = out_dir / url.rsplit("/", 1)[-1]
     if not archive.exists():
         _fetch(url, archive)
-    if (found := _md5(archive)) != md5:
+    if (found := _sha256(archive)) != sha256:
         archive.unlink()
-        raise DataError(f"{url}: MD5 is {found}, expected {md5}; removed the file, try again")
+        raise DataError(
+            f"{url}: SHA-256 is {found}, expected {sha256}; removed the file, try again"
+        )
     unpacked = out_dir / ".unpacking"
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
@@ -76,7 +78,7 @@ def prepare_ljspeech(db_root: str | Path, out_dir: str | Path) -> dict[str, int]
     for name, part in sets.items():
         write_data_dir(Path(out_dir) / name, part)
     if len(utterances) != N_CLIPS:
-        log.info("%s: a partial copy, %d of %d clips", db_root, len(utterances), N_CLIPS)
+        log.info("%s: %d clips; the complete corpus has %d", db_root, len(utterances), N_CLIPS)
     return {name: len(part) for name, part in sets.items()}
 
 
@@ -132,6 +134,6 @@ def _fetch(url: str, target: Path) -> None:
         ) from error
 
 
-def _md5(path: Path) -> str:
+def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

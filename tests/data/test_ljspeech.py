@@ -40,7 +40,7 @@ def make_archive(corpus, tmp_path):
     path = tmp_path / "served" / "corpus.tar.bz2"
     with tarfile.open(path, "w:bz2") as tar:
         tar.add(corpus, "LJSpeech-1.1")
-    return hashlib.md5(path.read_bytes()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_splits(corpus, tmp_path):
@@ -53,16 +53,16 @@ def test_splits(corpus, tmp_path):
 
 
 def test_download(corpus, server, tmp_path):
-    md5 = make_archive(corpus, tmp_path)
+    sha256 = make_archive(corpus, tmp_path)
     target = tmp_path / "downloads"
-    found = download_ljspeech(target, f"{server}/corpus.tar.bz2", md5)
+    found = download_ljspeech(target, f"{server}/corpus.tar.bz2", sha256)
     assert (found / "metadata.csv").read_text() == (corpus / "metadata.csv").read_text()
-    assert download_ljspeech(target, "http://127.0.0.1:9/unused", md5) == found
+    assert download_ljspeech(target, "http://127.0.0.1:9/unused", sha256) == found
 
 
 def test_wrong_checksum(corpus, server, tmp_path):
     make_archive(corpus, tmp_path)
-    with pytest.raises(DataError, match="MD5 is .*, expected 0000"):
+    with pytest.raises(DataError, match="SHA-256 is .*, expected 0000"):
         download_ljspeech(tmp_path / "d", f"{server}/corpus.tar.bz2", "0000")
     assert not list((tmp_path / "d").iterdir())
 
@@ -78,9 +78,9 @@ def test_an_archive_cannot_write_elsewhere(server, tmp_path):
     (tmp_path / "evil").write_text("x")
     with tarfile.open(path, "w:bz2") as tar:
         tar.add(tmp_path / "evil", "../../escaped")
-    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(DataError, match="cannot unpack"):
-        download_ljspeech(tmp_path / "d" / "e", f"{server}/corpus.tar.bz2", md5)
+        download_ljspeech(tmp_path / "d" / "e", f"{server}/corpus.tar.bz2", sha256)
     assert not list(tmp_path.rglob("escaped"))
 
 
