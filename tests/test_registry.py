@@ -4,8 +4,10 @@ import sys
 import pytest
 
 from fwn_vocoder import available_vocoders, load_vocoder, register_vocoder, registry
+from fwn_vocoder.config import read_yaml, write_yaml
 from fwn_vocoder.errors import CheckpointError, ConfigError
 from fwn_vocoder.models.griffin_lim import GriffinLim
+from fwn_vocoder.voices import BUNDLED
 from tests.conftest import ROOT
 
 
@@ -65,18 +67,28 @@ def test_a_plugin_is_found_once_it_is_installed(tmp_path):
         if path.is_file():
             (source / path.name).write_bytes(path.read_bytes())
     subprocess.run([*pip, "--target", tmp_path / "site", source], check=True)
+    voice = tmp_path / "voice"
+    voice.mkdir()
+    bundled = BUNDLED / "ljspeech"
+    (voice / "acoustic.safetensors").symlink_to(bundled / "acoustic.safetensors")
+    config = {**read_yaml(bundled / "voice.yaml"), "vocoder": "sine", "vocoder_conf": {}}
+    write_yaml(voice / "voice.yaml", config)
     code = """
 import sys; sys.path.insert(0, sys.argv[1])
 import numpy as np
-from fwn_vocoder import available_vocoders, load_vocoder
+from fwn_vocoder import Synthesizer, available_vocoders, load_vocoder
 assert "sine" in available_vocoders()
 vocoder = load_vocoder("sine", mel="espnet2")
 wav = vocoder.vocode(np.full((4, 80), -1.0, np.float32))
 assert len(wav) == 4 * 256 and 0.01 < abs(wav).max() <= 1
-print(type(vocoder).__module__)
+synthesizer = Synthesizer(sys.argv[2])
+assert synthesizer("Hello.").duration > 0.2
+print(type(synthesizer.vocoder).__module__)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "site")], capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "site"), str(voice)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "fwn_vocoder_sine"

@@ -34,8 +34,8 @@ class HarmonicExcitation(nn.Module):
         self.mel_mean = mel_mean
         self.mel_std = mel_std
         self.predictor = PitchPredictor(spec.n_mels)
-        centers = torch.from_numpy(mel_center_frequencies(spec).copy())
-        self.register_buffer("centers", centers, persistent=False)
+        # Not a buffer: a change of the module's dtype must not round frequencies.
+        self.centers = torch.from_numpy(mel_center_frequencies(spec).copy())
 
     def forward(self, mel: Tensor, pitch: Tensor | None = None) -> Tensor:
         """Return the rows; without a measured ``pitch`` it is predicted from the mel."""
@@ -85,16 +85,17 @@ class HarmonicExcitation(nn.Module):
         """Sum cosines at the harmonics, amplitudes by the mel's envelope: (B, T)."""
         f0 = pitch[:, 0].double()
         log_magnitude = self.spec.to_log_magnitude(mel.transpose(1, 2).double())  # (B, F, M)
-        spacing = torch.gradient(self.centers)[0]
+        centers = self.centers.to(mel.device)
+        spacing = torch.gradient(centers)[0]
         window_gain = self.spec.win_length / 2
         total = torch.zeros_like(phase, dtype=torch.float32)
         phase = (phase % 1.0).float()
         n_harmonics = int(self.spec.fmax / f0.min().clamp(min=20.0))
         for k in range(1, n_harmonics + 1):
             frequency = k * f0  # (B, F)
-            band = torch.searchsorted(self.centers, frequency.contiguous())
-            band = band.clamp(1, len(self.centers) - 1)
-            low, high = self.centers[band - 1], self.centers[band]
+            band = torch.searchsorted(centers, frequency.contiguous())
+            band = band.clamp(1, len(centers) - 1)
+            low, high = centers[band - 1], centers[band]
             weight = ((frequency - low) / (high - low)).clamp(0, 1)
             below = log_magnitude.gather(2, band[..., None] - 1)[..., 0]
             above = log_magnitude.gather(2, band[..., None])[..., 0]

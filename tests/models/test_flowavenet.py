@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from fwn_vocoder import load_vocoder
 from fwn_vocoder.config import validate
 from fwn_vocoder.errors import ConfigError, DataError, SynthesisError
 from fwn_vocoder.models.flowavenet import FloWaveNet, FloWaveNetConfig, MelUpsampler
@@ -189,3 +190,15 @@ def test_vocode_is_reproducible():
     mel = mel_of(model, 3)[0].T.numpy()
     assert (model.vocode(mel, seed=1) == model.vocode(mel, seed=1)).all()
     assert (model.vocode(mel, seed=1) != model.vocode(mel, seed=2)).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_loaded_weights_speak_alike_in_every_precision(tiny_checkpoint, dtype):
+    vocoder = load_vocoder("flowavenet", checkpoint=tiny_checkpoint, dtype=dtype)
+    exact = load_vocoder("flowavenet", checkpoint=tiny_checkpoint, dtype="float64")
+    mel = mel_of(exact, 4)
+    latent = torch.randn(2, 1, 1024, dtype=torch.float64)
+    made = vocoder.synthesize(mel.to(vocoder.dtype), latent=latent.to(vocoder.dtype))
+    torch.testing.assert_close(
+        made.double(), exact.synthesize(mel, latent=latent), atol=1e-4, rtol=0
+    )
