@@ -149,6 +149,14 @@ def test_resuming_continues(toy):
     assert f"at step {before}" in (exp / "train.log").read_text()
 
 
+def test_resuming_the_acoustic_model_continues(toy):
+    exp = toy / "exp" / "tts_tacotron2"
+    assert "finished at 2 epochs" in (exp / "train.out").read_text()
+    options = ["--stage", 6, "--stop_stage", 6, "--work-dir", toy, "--resume", "auto"]
+    run("egs/toy/run.sh", *options, "--max-steps", 30)
+    assert "finished at 3 epochs" in (exp / "train.out").read_text()
+
+
 def test_decoded_files_fit_the_recordings(toy):
     wav = next(iter((toy / "exp/vocoder_flowavenet/wav/flowavenet").glob("*.wav")))
     recording = toy / "corpus" / "wavs" / wav.name

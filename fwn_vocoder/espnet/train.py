@@ -61,13 +61,12 @@ def train_tts(
             f"{out_dir}: holds a run already; continue it with `--resume auto`, or choose another "
             "--out"
         )
+    clean = out_dir / "train.yaml"
     if max_steps is not None:
-        iterations = min(max_steps, config.get("num_iters_per_epoch") or max_steps)
-        config["num_iters_per_epoch"] = iterations
-        config["max_epoch"] = math.ceil(max_steps / iterations)
+        before = read_yaml(clean) if resume and clean.exists() else config
+        config |= _limited(before.get("num_iters_per_epoch"), max_steps)
     config |= _text_settings(config, data_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    clean = out_dir / "train.yaml"
     write_yaml(clean, config)
     stats = out_dir / "stats"
     if not (stats / "train" / "feats_stats.npz").exists():
@@ -83,6 +82,16 @@ def train_tts(
     if not weights.exists():
         raise SynthesisError(f"{out_dir}: training ended before its first epoch was complete")
     return weights
+
+
+def _limited(iterations: int | None, max_steps: int) -> dict[str, int]:
+    """Return ESPnet's settings for ``max_steps`` iterations in epochs of ``iterations`` or fewer.
+
+    >>> _limited(150, 400)
+    {'num_iters_per_epoch': 150, 'max_epoch': 3}
+    """
+    iterations = min(max_steps, iterations or max_steps)
+    return {"num_iters_per_epoch": iterations, "max_epoch": math.ceil(max_steps / iterations)}
 
 
 def _text_settings(config: dict[str, Any], data_dir: Path) -> dict[str, Any]:
