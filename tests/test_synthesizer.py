@@ -68,6 +68,10 @@ def test_what_cannot_be_spoken_is_a_warning(synthesizer, caplog):
     assert "not spoken" in caplog.text
 
 
+def test_marks_that_training_lacked_are_no_warning(synthesizer):
+    assert synthesizer("Is it so?").warnings == ()
+
+
 @pytest.mark.parametrize("text", ["", "...", "日本"])
 def test_nothing_to_say(synthesizer, text):
     with pytest.raises(TextError):
@@ -122,6 +126,12 @@ def test_a_voice_cut_short_says_so(tmp_path):
 def test_unknown_keys_in_a_voice(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'vocoder'"):
         Synthesizer(copy_voice(tmp_path, vocodr="x"))
+
+
+def test_a_directory_of_that_name_does_not_hide_a_bundled_voice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ljspeech").mkdir()
+    assert find_voice("ljspeech")[0] == BUNDLED / "ljspeech"
 
 
 def test_bundled_voices_are_small():

@@ -21,7 +21,7 @@ from fwn_vocoder.config import Config, validate
 from fwn_vocoder.errors import CheckpointError, ConfigError, TextError
 from fwn_vocoder.espnet.config import TtsKeys, mel_spec_of, read_tts_config
 from fwn_vocoder.espnet.imports import import_espnet
-from fwn_vocoder.text.phones import phonemize
+from fwn_vocoder.text.phones import MARKS, phonemize
 
 _MODELS = {
     "tacotron2": "Tacotron2",
@@ -127,7 +127,9 @@ class EspnetAcousticModel(AcousticModel):
         """Return the tokens of a sentence, and what of it cannot be spoken."""
         if self.keys.text_frontend == "phones":
             text = phonemize(sentence)
-            return text.tokens(), list(text.unspoken)
+            # A mark that the training text did not have is a pause like a full stop.
+            tokens = ["." if t in MARKS and t not in self.ids else t for t in text.tokens()]
+            return tokens, list(text.unspoken)
         cleaner = import_espnet("espnet2.text.cleaner").TextCleaner(self.config.get("cleaner"))
         return self._espnet_tokenizer().text2tokens(cleaner(sentence)), []
 

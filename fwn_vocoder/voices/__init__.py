@@ -40,7 +40,8 @@ def find_voice(voice: str | Path | None) -> tuple[Path, VoiceConfig]:
         CheckpointError: there is no such voice; the message lists the bundled ones.
     """
     directory = Path(voice) if voice is not None else BUNDLED / DEFAULT
-    if not directory.is_dir() and str(voice) in available_voices():
+    is_voice = any((directory / name).is_file() for name in ("voice.yaml", "config.yaml"))
+    if not is_voice and str(voice) in available_voices():
         directory = BUNDLED / str(voice)
     if (directory / "voice.yaml").is_file():
         path = directory / "voice.yaml"
