@@ -344,7 +344,8 @@ def doctor() -> None:
 
     complete = True
     for check in check_installation():
-        typer.echo(f"{'ok' if check.ok else 'MISSING'}\t{check.name}\t{check.detail}")
+        state = "ok" if check.ok else "MISSING" if check.required else "absent"
+        typer.echo(f"{state}\t{check.name}\t{check.detail}")
         complete = complete and (check.ok or not check.required)
     if not complete:
         raise typer.Exit(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -38,7 +39,9 @@ def check_installation() -> Iterator[Check]:
     yield Check("python", sys.version_info >= (3, 11), True, python)
     for name, module, required, fix in _PACKAGES:
         try:
-            import_module(module)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pyworld 0.3.5 imports a deprecated module
+                import_module(module)
             yield Check(name, True, required, version(name))
         except (ImportError, PackageNotFoundError) as error:
             yield Check(name, False, required, f"{error}; {fix}")
