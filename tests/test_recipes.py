@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,24 @@ def test_resuming_the_acoustic_model_continues(toy):
     options = ["--stage", 6, "--stop_stage", 6, "--work-dir", toy, "--resume", "auto"]
     run("egs/toy/run.sh", *options, "--max-steps", 30)
     assert "finished at 3 epochs" in (exp / "train.out").read_text()
+
+
+def test_sigterm_ends_the_acoustic_training_with_its_child(toy):
+    command = ["train-tts", "--config", ROOT / "egs/toy/conf/tacotron2.yaml"]
+    command += ["--data", toy / "exp/tts_tacotron2/data", "--train-set", "tr_no_dev"]
+    command += ["--dev-set", "dev", "--out", toy / "exp/stopped", "--max-steps", "100000"]
+    with subprocess.Popen(
+        [str(BIN / "fwn"), *map(str, command)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        while not (toy / "exp" / "stopped" / "latest.pth").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.2)
+        process.terminate()
+        rest = process.stderr.read()
+        assert process.wait() == 0, rest
+    assert "stopping ESPnet" in rest
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(toy / "exp" / "stopped") not in running
 
 
 def test_decoded_files_fit_the_recordings(toy):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fwn_vocoder.errors import DataError
+from fwn_vocoder.errors import ConfigError, DataError
 from fwn_vocoder.files import atomic_write
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
@@ -143,14 +143,14 @@ def shard(utterances: list[Utterance], job: tuple[int, int]) -> list[Utterance]:
 
 
 def parse_job(text: str) -> tuple[int, int]:
-    """Parse ``K/N``; raise ``DataError`` unless 1 <= K <= N.
+    """Parse ``K/N``; raise ``ConfigError`` unless 1 <= K <= N.
 
     >>> parse_job("3/8")
     (3, 8)
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise DataError(f"--job {text!r}: expected K/N with 1 <= K <= N, for example 3/8")
+        raise ConfigError(f"--job {text!r}: expected K/N with 1 <= K <= N, for example 3/8")
     return int(match[1]), int(match[2])
 
 

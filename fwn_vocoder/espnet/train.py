@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fwn_vocoder.data.kaldi import read_table
 from fwn_vocoder.errors import DataError, SynthesisError
 from fwn_vocoder.espnet.config import TtsKeys, mel_spec_of, read_tts_config
 from fwn_vocoder.espnet.imports import import_espnet
+from fwn_vocoder.train.process import stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -176,28 +177,28 @@ def _run_espnet(
     dtype: str = "float32",
     max_minutes: float | None = None,
 ) -> None:
-    """Run ESPnet's trainer in its own process; after ``max_minutes`` ask it to stop."""
+    """Run ESPnet's trainer in its own process; a signal or ``max_minutes`` end it."""
     command = [sys.executable, "-m", "fwn_vocoder.espnet.tts_train", dtype]
     command += ["--config", str(config), *arguments]
     log_path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     log.info("running ESPnet; its log is %s", log_path)
     environment = {"PYTHONWARNINGS": "ignore", **os.environ}
     with open(log_path, "a", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        try:
-            code = process.wait(None if max_minutes is None else 60 * max_minutes)
-        except subprocess.TimeoutExpired:
-            log.info("%g minutes are over: stopping ESPnet", max_minutes)
-            process.terminate()
-            process.wait()
-            return
-        except BaseException:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-            raise
-    if code != 0:
+        with stop_signals() as stop:
+            while process.poll() is None:
+                if stop or time.monotonic() >= deadline:
+                    log.info("stopping ESPnet; its complete epochs are kept")
+                    process.terminate()
+                    process.wait()
+                    return
+                time.sleep(0.2)
+    if process.returncode != 0:
         tail = "\n".join(log_path.read_text(encoding="utf-8").splitlines()[-15:])
-        raise SynthesisError(f"ESPnet ended with code {code}; the end of {log_path}:\n{tail}")
+        raise SynthesisError(
+            f"ESPnet ended with code {process.returncode}; the end of {log_path}:\n{tail}"
+        )
 
 
 def _merge_keys(path: Path, keys: TtsKeys) -> None:

@@ -12,7 +12,7 @@ from fwn_vocoder.data.kaldi import (
     shard,
     write_data_dir,
 )
-from fwn_vocoder.errors import DataError
+from fwn_vocoder.errors import ConfigError, DataError
 
 
 def write(directory, **files):
@@ -80,7 +80,7 @@ def test_shards_are_a_partition(n_items, count):
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2"])
 def test_bad_jobs(text):
-    with pytest.raises(DataError, match="expected K/N"):
+    with pytest.raises(ConfigError, match="expected K/N"):
         parse_job(text)
 
 
