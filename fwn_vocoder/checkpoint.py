@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ class Checkpoint:
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     info: dict[str, Any] = field(default_factory=dict)
+
+    def to(self, dtype: torch.dtype) -> Checkpoint:
+        """Return the checkpoint with its floating-point tensors in ``dtype``."""
+        tensors = {
+            name: value.to(dtype) if value.is_floating_point() else value
+            for name, value in self.tensors.items()
+        }
+        return replace(self, tensors=tensors)
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:

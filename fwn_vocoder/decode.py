@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from fwn_vocoder.audio import read_wav, write_wav
 from fwn_vocoder.data.dump import Dump, load_array
+from fwn_vocoder.data.kaldi import shard
 from fwn_vocoder.errors import DataError, FwnError, PartialFailure
 from fwn_vocoder.files import atomic_write
 from fwn_vocoder.mel import check_mel, extract_mel, plan_conversion
@@ -40,10 +41,9 @@ def decode_dump(
     """
     dump = Dump.open(dump_dir)
     conversion = plan_conversion(dump.mel_spec, vocoder.mel_spec)
-    index, count = job
     out_dir = Path(out_dir)
     failures, n_done = [], 0
-    utt_ids = dump.utt_ids[index - 1 :: count]
+    utt_ids = shard(dump.utt_ids, job)
     for utt_id in tqdm(utt_ids, desc="decode", unit="utt", disable=None):
         path = out_dir / f"{utt_id}.wav"
         if path.exists():

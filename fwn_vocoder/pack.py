@@ -11,7 +11,7 @@ from fwn_vocoder.config import write_yaml
 from fwn_vocoder.errors import ConfigError
 from fwn_vocoder.files import atomic_write
 from fwn_vocoder.mel import MelSpec, plan_conversion, resolve_mel_spec
-from fwn_vocoder.voices import VoiceConfig
+from fwn_vocoder.voices import VoiceConfig, find_voice
 
 
 def pack_voice(
@@ -29,7 +29,6 @@ def pack_voice(
         CheckpointError, ConfigError: a part is missing or damaged.
     """
     from fwn_vocoder.espnet.acoustic import EspnetAcousticModel
-    from fwn_vocoder.voices import find_voice
 
     _, experiment = find_voice(tts_dir)
     conf = experiment.acoustic_conf
@@ -41,7 +40,7 @@ def pack_voice(
     vocoder = load_checkpoint(vocoder_checkpoint)
     plan_conversion(acoustic.mel_spec, resolve_mel_spec(vocoder.config["mel"]))
     save_checkpoint(out_dir / "acoustic.safetensors", acoustic.to_checkpoint())
-    save_checkpoint(out_dir / "vocoder.safetensors", _half(vocoder))
+    save_checkpoint(out_dir / "vocoder.safetensors", vocoder.to(torch.float16))
     voice = VoiceConfig(
         name=name,
         acoustic_conf={"checkpoint": "acoustic.safetensors"},
@@ -53,14 +52,6 @@ def pack_voice(
     with atomic_write(out_dir / "README.md") as temporary:
         temporary.write_text(card, encoding="utf-8")
     return out_dir
-
-
-def _half(checkpoint: Checkpoint) -> Checkpoint:
-    tensors = {
-        name: value.to(torch.float16) if value.is_floating_point() else value
-        for name, value in checkpoint.tensors.items()
-    }
-    return Checkpoint(checkpoint.kind, checkpoint.config, tensors, checkpoint.info)
 
 
 def _model_card(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def save_picture(path: str | Path, audio: Audio, spec: MelSpec, title: str) -> N
     wave.plot(times, audio.wav, linewidth=0.4)
     wave.set_ylabel("amplitude")
     wave.set_title(title)
-    decibels = spec.to_log_magnitude(extract_mel(audio.wav, spec)) * (20 / 2.302585)
+    decibels = spec.to_log_magnitude(extract_mel(audio.wav, spec)) * (20 / math.log(10))
     image = mel.imshow(
         decibels.T,
         origin="lower",

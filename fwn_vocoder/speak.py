@@ -12,7 +12,7 @@ from fwn_vocoder.mel import MelSpec
 from fwn_vocoder.models.base import Vocoder
 from fwn_vocoder.picture import save_picture
 from fwn_vocoder.registry import load_vocoder
-from fwn_vocoder.synthesizer import Audio, Synthesizer
+from fwn_vocoder.synthesizer import Audio, Synthesizer, resolve_device
 from fwn_vocoder.voices import find_voice
 
 log = logging.getLogger(__name__)
@@ -73,10 +73,7 @@ def load_any_vocoder(
     Raises:
         ConfigError: contradictory choices.
     """
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(device)
     if name is not None and name.endswith(".safetensors"):
         name, checkpoint = None, Path(name)
     if checkpoint is not None:

@@ -95,7 +95,7 @@ class Synthesizer:
         vocoder: str | Path | Vocoder | None = None,
         device: str = "auto",
     ) -> None:
-        self.device = _resolve_device(device)
+        self.device = resolve_device(device)
         self.directory, self.config = find_voice(voice)
         self.acoustic: AcousticModel = load_acoustic(
             self.config.acoustic, self.directory, self.device, **self.config.acoustic_conf
@@ -212,7 +212,8 @@ def _choose_vocoder(
     return load_vocoder(name, device=device, **conf)
 
 
-def _resolve_device(device: str) -> str:
+def resolve_device(device: str) -> str:
+    """Return ``device``; for ``"auto"`` CUDA where there is one, else the CPU."""
     if device != "auto":
         return device
     import torch

@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from fwn_vocoder.errors import ConfigError, DataError
 from fwn_vocoder.files import atomic_write
+
+ItemT = TypeVar("ItemT")
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
@@ -136,10 +139,10 @@ def write_table(path: str | Path, table: dict[str, str]) -> None:
         temporary.write_text("".join(f"{k} {v}\n" for k, v in table.items()), encoding="utf-8")
 
 
-def shard(utterances: list[Utterance], job: tuple[int, int]) -> list[Utterance]:
-    """Return the part of job K of N (1-based): every N-th utterance."""
+def shard(items: list[ItemT], job: tuple[int, int]) -> list[ItemT]:
+    """Return the part of job K of N (1-based): every N-th item."""
     index, count = job
-    return utterances[index - 1 :: count]
+    return items[index - 1 :: count]
 
 
 def parse_job(text: str) -> tuple[int, int]:

@@ -107,11 +107,8 @@ class EspnetAcousticModel(AcousticModel):
                 "feats_extract", "feats_extract_conf")  # fmt: skip
         config = {key: self.config[key] for key in kept if key in self.config}
         keys = {"text_frontend": self.keys.text_frontend}
-        tensors = {
-            name: value.to(dtype) if value.is_floating_point() else value
-            for name, value in self.network.state_dict().items()
-        }
-        return Checkpoint("acoustic", {"keys": keys, "espnet": config}, tensors)
+        content = {"keys": keys, "espnet": config}
+        return Checkpoint("acoustic", content, self.network.state_dict()).to(dtype)
 
     def __call__(self, sentence: str) -> Utterance:
         tokens, unspoken = self._tokenize(sentence)
