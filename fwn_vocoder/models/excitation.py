@@ -1,13 +1,15 @@
 """Harmonic excitation: a phase reference that lets a flow follow the harmonics of a voice.
 
 An extension of the published model (``excitation: harmonic``). It adds three rows at sample rate
-to the condition: sine and cosine of the phase of the fundamental, and a sum of cosines at its
-harmonics whose amplitudes follow the mel's envelope. In training the phase is measured in the
-recording; in synthesis it is integrated from a fundamental frequency that a small network predicts
-from the mel, so the vocoder still takes a mel alone.
+to the condition: sine and cosine of the phase of the glottal pulses, and a sum of cosines at the
+harmonics. Their amplitudes follow the mel's envelope, or are equal (a train of pulses) where the
+flow sees a whitened signal. In training the phase is measured in the recording; in synthesis it is
+integrated from a fundamental frequency that a small network predicts from the mel, so the vocoder
+still takes a mel alone.
 
 A pitch track is (B, 3, F), one column a frame, at the frames' centres:
-fundamental frequency in Hz (interpolated where unvoiced), voicing in [0, 1], phase in cycles.
+fundamental frequency in Hz (interpolated where unvoiced), voicing in [0, 1], phase in cycles, 0 at
+a pulse (see ``data.pulses``).
 """
 
 from __future__ import annotations
@@ -22,32 +24,40 @@ from fwn_vocoder.mel import MelSpec, mel_center_frequencies
 
 
 class HarmonicExcitation(nn.Module):
-    """Makes the excitation rows (B, 3, T) from a mel (B, n_mels, F) and its pitch track."""
+    """Makes the excitation rows (B, 3, T) from a mel (B, n_mels, F) and its pitch track.
+
+    Args:
+        whitened: whether the flow sees the residual of a linear prediction.
+    """
 
     N_ROWS = 3
     GAIN = 10.0
     """Brings speech of usual level (-20 dBFS) to about 1, the level of the other conditions."""
 
-    def __init__(self, spec: MelSpec, mel_mean: float, mel_std: float) -> None:
+    def __init__(
+        self, spec: MelSpec, mel_mean: float, mel_std: float, whitened: bool = False
+    ) -> None:
         super().__init__()
         self.spec = spec
+        self.whitened = whitened
         self.mel_mean = mel_mean
         self.mel_std = mel_std
         self.predictor = PitchPredictor(spec.n_mels)
         # Not a buffer: a change of the module's dtype must not round frequencies.
         self.centers = torch.from_numpy(mel_center_frequencies(spec).copy())
 
+    @torch.no_grad()
     def forward(self, mel: Tensor, pitch: Tensor | None = None) -> Tensor:
         """Return the rows; without a measured ``pitch`` it is predicted from the mel."""
-        if pitch is None:
-            with torch.no_grad():
-                pitch = self.predict(mel)
-        with torch.no_grad():
-            phase, voicing = self._at_sample_rate(pitch)  # (B, T) each
-            harmonics = self._sum_of_harmonics(mel, pitch, phase)
-            angle = 2 * math.pi * phase
-            rows = torch.stack([angle.sin(), angle.cos(), self.GAIN * harmonics], dim=1)
-            return (rows * voicing[:, None]).to(mel.dtype)
+        pitch = self.predict(mel) if pitch is None else pitch
+        phase, voicing = self._at_sample_rate(pitch)  # (B, T) each
+        if self.whitened:
+            harmonics = self._pulses(pitch, phase)
+        else:
+            harmonics = self.GAIN * self._sum_of_harmonics(mel, pitch, phase)
+        angle = 2 * math.pi * phase
+        rows = torch.stack([angle.sin(), angle.cos(), harmonics], dim=1)
+        return (rows * voicing[:, None]).to(mel.dtype)
 
     def predict(self, mel: Tensor) -> Tensor:
         """Predict the pitch track (B, 3, F); the phase is integrated from 0 at the first frame."""
@@ -106,6 +116,17 @@ class HarmonicExcitation(nn.Module):
             amplitude = _interpolate(amplitude, self.spec.hop_length)
             total += amplitude * torch.cos(2 * math.pi * k * phase)
         return total
+
+    def _pulses(self, pitch: Tensor, phase: Tensor) -> Tensor:
+        """Sum equal cosines at all harmonics below the mel's upper edge, of unit power: (B, T)."""
+        harmonics = (self.spec.fmax / pitch[:, 0].double()).clamp(min=1.0)  # (B, F)
+        count = _interpolate(harmonics, self.spec.hop_length)
+        whole = count.floor()
+        angle = 2 * math.pi * (phase - phase.round())
+        half = torch.where(angle.abs() < 1e-6, 1e-6, angle / 2)
+        dirichlet = torch.sin((2 * whole + 1) * half) / (2 * torch.sin(half)) - 0.5
+        last = (count - whole) * torch.cos((whole + 1) * angle)
+        return (dirichlet + last) * torch.sqrt(2 / count)
 
 
 class PitchPredictor(nn.Module):

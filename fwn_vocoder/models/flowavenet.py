@@ -26,6 +26,7 @@ from fwn_vocoder.models.flows import (
     Squeezed,
 )
 from fwn_vocoder.models.flows import fold as fold_time
+from fwn_vocoder.models.linear_prediction import LinearPrediction, colour, whiten
 from fwn_vocoder.models.wavenet import WaveNet
 
 
@@ -55,6 +56,9 @@ class FloWaveNetConfig(Config):
     upsample_scales: tuple[int, ...] | None = Field(None, description="None: two, about equal")
     upsample_slope: float = Field(0.4, description="of the leaky ReLU after each upsampling")
     excitation: Literal["none", "harmonic"] = "none"
+    linear_prediction_order: int = Field(
+        0, ge=0, le=64, description="of the filter that takes the mel's envelope out; 0: none"
+    )
     temperature: float = Field(0.8, ge=0, description="default standard deviation of the latent")
 
     @model_validator(mode="after")
@@ -75,8 +79,13 @@ class FloWaveNetConfig(Config):
                 f"upsample_scales {scales} times initial_squeeze {self.initial_squeeze} must give "
                 f"hop_length {hop_length}"
             )
-        if self.excitation == "harmonic" and self.mel.padding != "center":
-            raise ValueError("excitation: harmonic needs a mel with padding: center")
+        if self.mel.padding != "center":
+            for key, used in (
+                ("excitation: harmonic", self.excitation == "harmonic"),
+                ("linear_prediction_order", self.linear_prediction_order > 0),
+            ):
+                if used:
+                    raise ValueError(f"{key} needs a mel with padding: center")
         return self
 
     @property
@@ -108,8 +117,20 @@ class FloWaveNet(nn.Module, Vocoder):
         self.mel_spec = config.mel
         self.upsample = MelUpsampler(config.resolved_upsample_scales(), config.upsample_slope)
         self.excitation = (
-            HarmonicExcitation(config.mel, config.mel_mean, config.mel_std)
+            HarmonicExcitation(
+                config.mel,
+                config.mel_mean,
+                config.mel_std,
+                whitened=config.linear_prediction_order > 0,
+            )
             if config.excitation == "harmonic"
+            else None
+        )
+        self.linear_prediction = (
+            LinearPrediction(
+                config.mel, config.linear_prediction_order, config.mel_mean, config.mel_std
+            )
+            if config.linear_prediction_order
             else None
         )
         self.flow = _build_flow(config)
@@ -131,15 +152,14 @@ class FloWaveNet(nn.Module, Vocoder):
             pitch: (B, 3, F) measured pitch track for the harmonic excitation (see
                 ``models.excitation``); None predicts it from the mel, as synthesis does.
         """
-        wav = self._check_wav(wav, mel)
-        latent, logdet = self.flow(wav, self._condition(mel, pitch))
+        latent, logdet = self._analyse(wav, mel, pitch)
         n_samples = latent.shape[2]
         log_prior = -0.5 * (latent**2 + math.log(2 * math.pi)).sum(dim=(1, 2))
         return -(log_prior + logdet) / n_samples
 
     def encode(self, wav: Tensor, mel: Tensor) -> Tensor:
         """Return the latent (B, 1, T) from which ``synthesize`` makes this waveform."""
-        return self.flow(self._check_wav(wav, mel), self._sampling_condition(mel))[0]
+        return self._analyse(wav, mel, None, sampling=True)[0]
 
     def synthesize(
         self,
@@ -162,7 +182,10 @@ class FloWaveNet(nn.Module, Vocoder):
             raise DataError("give a latent or a temperature, not both: a latent is used as it is")
         elif tuple(latent.shape) != shape:
             raise DataError(f"latent has shape {tuple(latent.shape)}; this mel needs {shape}")
-        wav, _ = self.flow.inverse(latent, self._sampling_condition(mel))
+        filters = self.linear_prediction(mel) if self.linear_prediction else None
+        wav, _ = self.flow.inverse(latent, self._condition(mel, None, sampling=True))
+        if filters is not None:
+            wav = colour(wav, filters)
         return check_finite(
             wav[:, 0], "the checkpoint is untrained or diverged, or the temperature is too high"
         )
@@ -179,20 +202,28 @@ class FloWaveNet(nn.Module, Vocoder):
             )
         return wav
 
-    def _sampling_condition(self, mel: Tensor) -> Tensor:
-        condition = self._condition(mel, None)
-        if not self.config.sampler_exchanges_condition:
-            return condition
-        return torch.cat(condition.chunk(2, dim=1)[::-1], dim=1)
+    def _analyse(
+        self, wav: Tensor, mel: Tensor, pitch: Tensor | None, sampling: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return the latent (B, 1, T) and the log-determinant (B,)."""
+        wav = self._check_wav(wav, mel)
+        if self.linear_prediction is None:
+            return self.flow(wav, self._condition(mel, pitch, sampling))
+        filters = self.linear_prediction(mel)
+        residual, gain = whiten(wav, filters)
+        latent, logdet = self.flow(residual, self._condition(mel, pitch, sampling))
+        return latent, logdet + gain
 
-    def _condition(self, mel: Tensor, pitch: Tensor | None) -> Tensor:
+    def _condition(self, mel: Tensor, pitch: Tensor | None, sampling: bool) -> Tensor:
         """Return what the couplings see, (B, C, T / initial_squeeze)."""
         condition = self.upsample((mel - self.config.mel_mean) / self.config.mel_std)
-        if self.excitation is None:
-            return condition
-        excitation = self.excitation(mel, pitch)  # (B, 3, T)
-        folded = fold_time(excitation, self.config.initial_squeeze)
-        return torch.cat([condition, folded], dim=1)
+        if self.excitation is not None:
+            rows = self.excitation(mel, pitch)  # (B, 3, T)
+            folded = fold_time(rows, self.config.initial_squeeze)
+            condition = torch.cat([condition, folded], dim=1)
+        if sampling and self.config.sampler_exchanges_condition:
+            return torch.cat(condition.chunk(2, dim=1)[::-1], dim=1)
+        return condition
 
 
 class MelUpsampler(nn.Module):

@@ -3,8 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 
 from fwn_vocoder.data.pitch import extract_pitch
+from fwn_vocoder.data.pulses import pulse_phase
 from fwn_vocoder.mel import PRESETS, extract_mel
 from fwn_vocoder.models.excitation import HarmonicExcitation, PitchPredictor
 from tests.conftest import tone
@@ -49,16 +51,37 @@ def test_harmonics_follow_the_envelope():
 
 def test_measured_pitch_of_a_tone():
     wav = tone(1.0, 200.0)
-    f0, voiced, phase = extract_pitch(wav, SPEC)
+    f0, voiced, _ = extract_pitch(wav, SPEC)
     t = np.arange(len(f0)) * 256 / 22050
     expected = 200 * (1 + 0.1 * np.sin(2 * np.pi * t))
     middle = slice(5, -5)
     assert voiced[middle].all()
     assert np.abs(1200 * np.log2(f0 / expected))[middle].max() < 20  # cents
-    samples = np.cumsum(200 * (1 + 0.1 * np.sin(2 * np.pi * np.arange(len(wav)) / 22050))) / 22050
-    error = phase - samples[(np.arange(len(f0)) * 256)] + 0.25  # a sine is a cosine, late by 1/4
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_phase_is_zero_at_the_pulses(sign):
+    """Pulses through a resonance are found where they were put, whichever way they point."""
+    t = np.arange(22050) / 22050
+    cycles = 150 * t + 5 * np.sin(2 * np.pi * t)  # 150 Hz and slowly changing
+    pulses = sign * np.diff(np.floor(cycles), prepend=0.0)
+    pole = 0.96 * np.exp(2j * np.pi * 800 / 22050)
+    wav = 0.1 * lfilter([1.0], np.poly([pole, pole.conj()]).real, pulses)
+    frames = np.arange(len(t) // 256) * 256
+    f0 = np.gradient(cycles, t)[frames]
+    phase = pulse_phase(wav, f0, np.ones(len(f0), bool), SPEC)
+    error = phase - cycles[frames]
     error -= np.round(error)
-    assert np.abs(error[middle]).max() < 0.05  # cycles
+    assert np.abs(error[5:-5]).max() < 0.03  # cycles
+
+
+def test_pulses_are_equal_harmonics():
+    excitation = HarmonicExcitation(SPEC, 0.0, 1.0, whitened=True)
+    rows = excitation(torch.zeros(1, 80, 20, dtype=torch.float64), constant_pitch(210.0, 20))
+    spectrum = np.abs(np.fft.rfft(rows[0, 2].numpy()[: 105 * 42])) / (105 * 42 / 2)
+    harmonics = spectrum[42::42][: int(SPEC.fmax / 210)]
+    np.testing.assert_allclose(harmonics, math.sqrt(2 * 210.0 / SPEC.fmax), rtol=1e-3)
+    assert rows[0, 2].square().mean().item() == pytest.approx(1.0, rel=0.05)
 
 
 def test_silence_has_no_pitch():

@@ -22,6 +22,11 @@ CONFIGS = {
         "n_blocks": 1, "n_flows": 2, "channels": 4, "initial_squeeze": 3,
         "mel": {"n_mels": 8, "hop_length": 270},
     },
+    "whitened": {
+        "n_blocks": 1, "n_flows": 2, "channels": 4, "initial_squeeze": 8,
+        "linear_prediction_order": 8, "excitation": "harmonic", "split_condition": False,
+        "mel": {"n_mels": 8},
+    },
 }  # fmt: skip
 
 
@@ -49,8 +54,9 @@ def test_synthesis_undoes_encoding(name, n_frames):
     assert not torch.allclose(latent[:, 0], wav)
 
 
-def test_likelihood_is_that_of_the_change_of_variables():
-    model = build("small")
+@pytest.mark.parametrize("name", ["small", "whitened"])
+def test_likelihood_is_that_of_the_change_of_variables(name):
+    model = build(name)
     mel = mel_of(model, 1, batch=1)
     wav = 0.1 * torch.randn(1, 256, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(
