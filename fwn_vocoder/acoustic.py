@@ -33,11 +33,15 @@ class AcousticModel(ABC):
     mel_spec: MelSpec
 
     @abstractmethod
-    def __call__(self, sentence: str) -> Utterance:
+    def __call__(self, sentence: str, speed: float = 1.0) -> Utterance:
         """Return the mel of one sentence.
+
+        Args:
+            speed: 1 is the model's own, 2 twice as fast.
 
         Raises:
             TextError: nothing in the sentence can be spoken.
+            ConfigError: the model cannot change its speed, and ``speed`` is not 1.
         """
 
 

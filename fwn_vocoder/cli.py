@@ -82,6 +82,7 @@ def say(
     picture: Annotated[Path | None, typer.Option(help="Draw waveform and mel to a PNG.")] = None,
     seed: Seed = 0,
     temperature: Temperature = None,
+    speed: Annotated[float, typer.Option(help="1: the voice's own; 0.5 to 2.")] = 1.0,
     strict: Annotated[bool, typer.Option(help="Fail if something cannot be spoken.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -93,11 +94,11 @@ def say(
         raise ConfigError("fwn say: give either a TEXT or --text-file")
     synthesizer = Synthesizer(voice=voice, vocoder=vocoder, device=device)
     if text_file is not None:
-        for path in speak_file(synthesizer, text_file, out, seed, temperature, strict):
+        for path in speak_file(synthesizer, text_file, out, seed, temperature, speed, strict):
             typer.echo(path)
         return
     content = sys.stdin.read() if text == "-" else text
-    speak_text(synthesizer, content, out, seed, temperature, strict, picture)
+    speak_text(synthesizer, content, out, seed, temperature, speed, strict, picture)
     typer.echo(out)
 
 
@@ -291,6 +292,25 @@ def train_tts_command(
         max_minutes=max_minutes,
     )
     typer.echo(path)
+
+
+@app.command("predict-mels")
+def predict_mels_command(
+    tts: Annotated[Path, typer.Option(help="ESPnet2 experiment directory.")],
+    data: Annotated[Path, typer.Option(help="What prepare-tts wrote for the set.")],
+    dump: Annotated[Path, typer.Option(help="Dump directory of the set.")],
+    out: Annotated[Path, typer.Option(help="Dump directory to write.")],
+) -> None:
+    """Add mels that an acoustic model predicts (teacher-forced) to a dump, for fine-tuning."""
+    from fwn_vocoder.espnet.predict import predict_mels
+    from fwn_vocoder.voices import find_voice
+
+    directory, voice = find_voice(tts)
+    conf = voice.acoustic_conf
+    if "train_config" not in conf:
+        raise ConfigError(f"{tts}: is a packed voice; --tts needs the ESPnet2 experiment itself")
+    files = (directory / conf["train_config"], directory / conf["model_file"])
+    typer.echo(predict_mels(*files, data, dump, out))
 
 
 @app.command()

@@ -24,6 +24,7 @@ def speak_text(
     path: Path,
     seed: int,
     temperature: float | None,
+    speed: float,
     strict: bool,
     picture: Path | None = None,
 ) -> Audio:
@@ -32,7 +33,7 @@ def speak_text(
     Raises:
         TextError: nothing can be spoken, or with ``strict`` something cannot.
     """
-    audio = synthesizer(text, seed=seed, temperature=temperature)
+    audio = synthesizer(text, seed=seed, temperature=temperature, speed=speed)
     if strict and audio.warnings:
         raise TextError("--strict: " + "; ".join(audio.warnings))
     audio.save(path)
@@ -49,12 +50,13 @@ def speak_file(
     out_dir: Path,
     seed: int,
     temperature: float | None,
+    speed: float,
     strict: bool,
 ) -> Iterator[Path]:
     """Speak each line ``<utt_id> <text>`` into ``out_dir/<utt_id>.wav``; yield the paths."""
     for utt_id, text in read_table(text_file, "transcript").items():
         path = out_dir / f"{utt_id}.wav"
-        speak_text(synthesizer, text, path, seed, temperature, strict)
+        speak_text(synthesizer, text, path, seed, temperature, speed, strict)
         yield path
 
 

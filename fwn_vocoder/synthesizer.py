@@ -16,7 +16,7 @@ import numpy as np
 
 from fwn_vocoder.acoustic import AcousticModel, load_acoustic
 from fwn_vocoder.audio import write_wav
-from fwn_vocoder.errors import CheckpointError, TextError
+from fwn_vocoder.errors import CheckpointError, ConfigError, TextError
 from fwn_vocoder.mel import MelSpec, extract_mel, plan_conversion
 from fwn_vocoder.registry import load_vocoder, vocoder_class
 from fwn_vocoder.text.sentences import split_sentences
@@ -29,6 +29,12 @@ log = logging.getLogger(__name__)
 
 PAUSE_S = 0.25
 """Silence between two sentences."""
+
+MARGIN_S = 0.15
+"""Silence before the first sentence and after the last one."""
+
+SPEEDS = (0.5, 2.0)
+"""Slowest and fastest that can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -111,44 +117,59 @@ class Synthesizer:
         return self.vocoder.sample_rate
 
     @overload
-    def __call__(self, text: str, seed: int = 0, temperature: float | None = None) -> Audio: ...
+    def __call__(
+        self, text: str, seed: int = 0, temperature: float | None = None, speed: float = 1.0
+    ) -> Audio: ...
 
     @overload
     def __call__(
-        self, text: list[str], seed: int = 0, temperature: float | None = None
+        self, text: list[str], seed: int = 0, temperature: float | None = None, speed: float = 1.0
     ) -> list[Audio]: ...
 
     def __call__(
-        self, text: str | list[str], seed: int = 0, temperature: float | None = None
+        self,
+        text: str | list[str],
+        seed: int = 0,
+        temperature: float | None = None,
+        speed: float = 1.0,
     ) -> Audio | list[Audio]:
         """Speak a text of any length, or each text of a list.
 
         The same text, seed and settings give the same samples. What has no pronunciation is left
         out with a warning, which is logged and listed in ``Audio.warnings``.
 
+        Args:
+            temperature: spread of the vocoder's noise; None is the checkpoint's own.
+            speed: 1 is the voice's own, 2 twice as fast.
+
         Raises:
             TextError: there is nothing to speak in the text.
+            ConfigError: the speed is out of range, or the acoustic model has no other than 1.
         """
         if isinstance(text, list):
-            return [self(item, seed, temperature) for item in text]
-        return _join(list(self.stream(text, seed, temperature)))
+            return [self(item, seed, temperature, speed) for item in text]
+        return _join(list(self.stream(text, seed, temperature, speed)))
 
-    def stream(self, text: str, seed: int = 0, temperature: float | None = None) -> Iterator[Audio]:
-        """Yield the audio of a text as it is made, a sentence (or the pause after it) at a time."""
+    def stream(
+        self, text: str, seed: int = 0, temperature: float | None = None, speed: float = 1.0
+    ) -> Iterator[Audio]:
+        """Yield the audio of a text as it is made: sentences, and the silences around them."""
+        slowest, fastest = SPEEDS
+        if not slowest <= speed <= fastest:
+            raise ConfigError(f"speed is {speed}; it must be between {slowest} and {fastest}")
         sentences = split_sentences(text)
         spoken = 0
         for index, sentence in enumerate(sentences):
             started = time.perf_counter()
             try:
-                utterance = self.acoustic(sentence)
+                utterance = self.acoustic(sentence, speed)
             except TextError as error:
                 if len(sentences) == 1:
                     raise
                 log.warning("%s", error)
-                yield self._silence(0, (str(error),))
+                yield self._silence(0.0, (str(error),))
                 continue
-            if spoken:
-                yield self._silence(round(PAUSE_S * self.sample_rate), ())
+            yield self._silence(PAUSE_S if spoken else MARGIN_S)
             mel = self.conversion(utterance.mel)
             wav = self.vocoder.vocode(mel, seed=seed + index, temperature=temperature)
             warnings = tuple(f"not spoken: {piece!r}" for piece in utterance.unspoken)
@@ -158,10 +179,11 @@ class Synthesizer:
             yield Audio(wav, self.sample_rate, mel, time.perf_counter() - started, warnings)
         if not spoken:
             raise TextError(f"nothing can be spoken in {text[:60]!r}")
+        yield self._silence(MARGIN_S)
 
-    def _silence(self, n_samples: int, warnings: tuple[str, ...]) -> Audio:
+    def _silence(self, duration_s: float, warnings: tuple[str, ...] = ()) -> Audio:
         spec = self.vocoder.mel_spec
-        n_frames = n_samples // spec.hop_length
+        n_frames = round(duration_s * spec.sample_rate / spec.hop_length)
         wav = np.zeros(n_frames * spec.hop_length, np.float32)
         mel = np.repeat(self._silent_frame, n_frames, axis=0)
         return Audio(wav, self.sample_rate, mel, 0.0, warnings)

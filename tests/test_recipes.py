@@ -6,8 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
+import torch
 
 from fwn_vocoder import Synthesizer
 from fwn_vocoder.checkpoint import load_checkpoint
@@ -106,7 +108,8 @@ def test_jobs_run_with_their_number(tmp_path):
 def toy(tmp_path_factory):
     """Every stage of the toy recipe, run once."""
     directory = tmp_path_factory.mktemp("toy")
-    run("egs/toy/run.sh", "--stage", "-1", "--work-dir", directory)
+    finetune = ROOT / "egs/toy/conf/flowavenet.yaml"
+    run("egs/toy/run.sh", "--stage", "-1", "--work-dir", directory, "--finetune-config", finetune)
     return directory
 
 
@@ -118,6 +121,28 @@ def test_the_toy_recipe_runs_whole(toy):
     for system in ("flowavenet", "griffin_lim"):
         assert len(list((vocoder / "wav" / system).glob("*.wav"))) == 2
         assert len(list((tts / "wav" / system).glob("*.wav"))) == 2
+
+
+def test_the_vocoder_is_finetuned_on_predicted_mels(toy):
+    mels = toy / "exp" / "tts_tacotron2" / "dump" / "tr_no_dev" / "mel"
+    predicted = sorted(mels.glob("*-predicted.npy"))
+    assert 2 * len(predicted) == len(list(mels.iterdir())) > 0
+    for path in predicted:
+        own = np.load(path.with_name(path.name.replace("-predicted", "")))
+        mel = np.load(path)
+        assert len(own) - 2 <= len(mel) <= len(own)
+        assert (mel != own[: len(mel)]).any()
+    weights = [
+        load_checkpoint(path).tensors
+        for path in (
+            toy / "exp/vocoder_flowavenet_finetuned/best.safetensors",
+            toy / "exp/voice/vocoder.safetensors",
+            toy / "exp/vocoder_flowavenet/best.safetensors",
+        )
+    ]
+    finetuned, packed, original = (w["excitation.predictor.head.bias"].half() for w in weights)
+    assert torch.equal(packed, finetuned)
+    assert not torch.equal(packed, original)
 
 
 def test_our_keys_survive_training(toy):

@@ -47,6 +47,20 @@ def test_temperature_reaches_the_vocoder(synthesizer):
     assert np.abs(cold - warm).max() > 1e-3
 
 
+def test_speed(synthesizer):
+    slow, normal, fast = (
+        synthesizer(SENTENCE, speed=speed).duration - 0.3 for speed in (0.7, 1.0, 1.6)
+    )
+    assert slow / normal == pytest.approx(1 / 0.7, rel=0.1)
+    assert fast / normal == pytest.approx(1 / 1.6, rel=0.1)
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.4, 3.0, float("nan")])
+def test_speeds_out_of_range(synthesizer, speed):
+    with pytest.raises(ConfigError, match="it must be between 0.5 and 2.0"):
+        synthesizer("Hello.", speed=speed)
+
+
 def test_lists_in_lists_out(synthesizer):
     audios = synthesizer(["One.", "Two."])
     np.testing.assert_array_equal(audios[1].wav, synthesizer("Two.").wav)
@@ -55,10 +69,12 @@ def test_lists_in_lists_out(synthesizer):
 def test_long_texts_are_spoken_whole(synthesizer):
     parts = list(synthesizer.stream("One is here. Two is there."))
     whole = synthesizer("One is here. Two is there.")
-    assert len(parts) == 3  # two sentences and the pause between
+    assert len(parts) == 5  # two sentences, the pause between, the margins
     np.testing.assert_array_equal(np.concatenate([p.wav for p in parts]), whole.wav)
-    np.testing.assert_array_equal(parts[0].wav, synthesizer("One is here.").wav)
-    assert not parts[1].wav.any()
+    alone = list(synthesizer.stream("One is here."))
+    np.testing.assert_array_equal(parts[1].wav, alone[1].wav)
+    assert not any(part.wav.any() for part in parts[::2])
+    assert parts[2].duration == pytest.approx(0.25, abs=0.01)
     assert len(whole.wav) == 256 * len(whole.mel)
 
 

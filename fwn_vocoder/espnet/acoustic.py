@@ -7,6 +7,7 @@ Transformer-TTS, FastSpeech, FastSpeech2.
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -110,14 +111,14 @@ class EspnetAcousticModel(AcousticModel):
         content = {"keys": keys, "espnet": config}
         return Checkpoint("acoustic", content, self.network.state_dict()).to(dtype)
 
-    def __call__(self, sentence: str) -> Utterance:
+    def __call__(self, sentence: str, speed: float = 1.0) -> Utterance:
         tokens, unspoken = self._tokenize(sentence)
         known = [self.ids[token] for token in tokens if token in self.ids]
         unspoken += [token for token in dict.fromkeys(tokens) if token not in self.ids]
         if not known:
             raise TextError(f"the acoustic model knows no token of {sentence[:60]!r}")
         with torch.inference_mode():
-            mel = self.network(torch.tensor(known, device=self.device))
+            mel = self.network(torch.tensor(known, device=self.device), speed)
         return Utterance(mel.float().cpu().numpy().astype(np.float32), tuple(unspoken))
 
     def _tokenize(self, sentence: str) -> tuple[list[str], list[str]]:
@@ -150,9 +151,15 @@ class _InferenceNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, speed: float) -> Tensor:
         """Return the raw (denormalised) mel (F, n_mels) of token ids (N,)."""
-        mel = self.tts.inference(tokens, use_teacher_forcing=False)["feat_gen"]
+        options = {} if speed == 1.0 else {"alpha": 1.0 / speed}
+        if options and "alpha" not in inspect.signature(self.tts.inference).parameters:
+            raise ConfigError(
+                f"{type(self.tts).__name__} has no durations to scale, so its speed is 1; "
+                f"FastSpeech and FastSpeech2 can speak at speed {speed}"
+            )
+        mel = self.tts.inference(tokens, use_teacher_forcing=False, **options)["feat_gen"]
         return mel * self.std + self.mean
 
 

@@ -4,7 +4,7 @@
 
 : "${config:=conf/flowavenet_small.yaml}" "${tts_config:=conf/fastspeech2.yaml}"
 : "${nj:=2}" "${stage:=0}" "${stop_stage:=9}"
-db_root= ngpu=0 tag= resume=no max_minutes= max_steps= work_dir=$recipe_dir
+db_root= finetune_config= ngpu=0 tag= resume=no max_minutes= max_steps= work_dir=$recipe_dir
 
 usage() {
   cat <<END
@@ -25,6 +25,8 @@ Options:
   --ngpu N                    GPUs for training                ($ngpu)
   --config FILE               vocoder experiment               ($config)
   --tts-config FILE           acoustic model                   ($tts_config)
+  --finetune-config FILE      in stage 6, go on training the vocoder with this experiment, on the
+                              acoustic model's mels too        (none)
   --tag NAME                  suffix of the experiment directories
   --resume auto               continue trainings instead of refusing to overwrite them
   --max-minutes M             time limit of each training
@@ -49,7 +51,7 @@ while [ $# -gt 0 ]; do
   case $key in
     stage | stop_stage | nj | ngpu | max_steps)
       [[ $value =~ ^-?[0-9]+$ ]] || { echo "$0: --$key needs a whole number, not '$value'" >&2; exit 2; } ;;
-    config | tts_config | db_root | work_dir) value=$(absolute "$value") ;;
+    config | tts_config | finetune_config | db_root | work_dir) value=$(absolute "$value") ;;
     tag | resume | max_minutes) ;;
     *) echo "$0: unknown option --$key; see --help" >&2; exit 2 ;;
   esac
@@ -64,6 +66,9 @@ data=$work_dir/data dump=$work_dir/dump
 vocoder_exp=$work_dir/exp/vocoder_$(basename "$config" .yaml)${tag:+_$tag}
 tts_exp=$work_dir/exp/tts_$(basename "$tts_config" .yaml)${tag:+_$tag}
 checkpoint=$vocoder_exp/best.safetensors
+finetune_exp=${vocoder_exp}_finetuned
+trainer=(fwn)
+[ "$ngpu" -le 1 ] || trainer=(torchrun --standalone --nproc_per_node "$ngpu" -m fwn_vocoder.cli)
 limits=(${max_steps:+--max-steps "$max_steps"} ${max_minutes:+--max-minutes "$max_minutes"})
 sets=(tr_no_dev dev eval1)
 
@@ -86,8 +91,6 @@ if at_stage 1 "features"; then
   done
 fi
 if at_stage 2 "vocoder training"; then
-  trainer=(fwn)
-  [ "$ngpu" -gt 1 ] && trainer=(torchrun --standalone --nproc_per_node "$ngpu" -m fwn_vocoder.cli)
   $cuda_cmd "$vocoder_exp/train.log" "${trainer[@]}" train --config "$config" \
     --train "$dump/tr_no_dev" --dev "$dump/dev" --out "$vocoder_exp" --resume "$resume" "${limits[@]}"
 fi
@@ -114,11 +117,25 @@ if at_stage 6 "acoustic model: training"; then
   $cuda_cmd "$tts_exp/train.log" \
     fwn train-tts --config "$tts_config" --data "$tts_exp/data" --train-set tr_no_dev --dev-set dev \
     --out "$tts_exp" --vocoder-checkpoint "$checkpoint" --ngpu "$ngpu" --resume "$resume" "${limits[@]}"
+  if [ -n "$finetune_config" ]; then
+    for set in tr_no_dev dev; do
+      $train_cmd "$finetune_exp/log/predict_$set.log" \
+        fwn predict-mels --tts "$tts_exp" --data "$tts_exp/data/$set" --dump "$dump/$set" \
+        --out "$tts_exp/dump/$set"
+    done
+    $cuda_cmd "$finetune_exp/train.log" "${trainer[@]}" train --config "$finetune_config" \
+      --train "$tts_exp/dump/tr_no_dev" --dev "$tts_exp/dump/dev" --init-from "$checkpoint" \
+      --out "$finetune_exp" --resume "$resume" "${limits[@]}"
+  fi
 fi
+[ -z "$finetune_config" ] || checkpoint=$finetune_exp/best.safetensors
 if at_stage 7 "speech from text"; then
   for system in flowavenet griffin_lim; do
+    vocoder=$system
+    [ $system = griffin_lim ] || vocoder=$checkpoint
     $decode_cmd "$tts_exp/log/say_$system.log" \
-      fwn say --text-file "$data/eval1/text" --voice "$tts_exp" --vocoder $system --out "$tts_exp/wav/$system"
+      fwn say --text-file "$data/eval1/text" --voice "$tts_exp" --vocoder "$vocoder" \
+      --out "$tts_exp/wav/$system"
   done
 fi
 if at_stage 8 "evaluation of the speech"; then
