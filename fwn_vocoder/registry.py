@@ -25,6 +25,9 @@ _BUILT_IN = {
     "flowavenet": "fwn_vocoder.models.flowavenet:FloWaveNet",
     "griffin_lim": "fwn_vocoder.models.griffin_lim:GriffinLim",
 }
+_SAMPLERS = {"flowavenet": "fwn_vocoder.sampler:FloWaveNetSampler"}
+"""What executes a trained model faster than the model itself."""
+
 _registered: dict[str, type[Vocoder]] = {}
 
 VocoderT = TypeVar("VocoderT", bound="type[Vocoder]")
@@ -64,8 +67,7 @@ def vocoder_class(name: str) -> type[Vocoder]:
         return _registered[name]
     providers = _entry_points().get(name, [])
     if name in _BUILT_IN and not providers:
-        module, _, attribute = _BUILT_IN[name].partition(":")
-        return getattr(import_module(module), attribute)
+        return _load(_BUILT_IN[name])
     if len(providers) > 1 or (providers and name in _BUILT_IN):
         owners = ", ".join(entry.value for entry in providers)
         raise ConfigError(f"vocoder {name!r} is provided more than once: {owners}; remove one")
@@ -90,7 +92,8 @@ def load_vocoder(
     Args:
         checkpoint: weights with their configuration; ``conf`` then overrides single settings.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-        dtype: floating-point type of the weights.
+        dtype: floating-point type of the weights: ``"float32"``, ``"bfloat16"`` (the flow's state
+            stays in float32), ``"float64"``.
         conf: the vocoder's settings (``vocoder_conf`` of a configuration file).
 
     Raises:
@@ -116,7 +119,18 @@ def load_vocoder(
     if saved is None:
         raise ConfigError(f"vocoder {name!r} needs trained weights: give checkpoint=PATH")
     restore(vocoder, saved, checkpoint)
-    return vocoder.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(False)
+    vocoder = vocoder.to(device).eval().requires_grad_(False)
+    kind = getattr(torch, dtype)
+    if name not in _SAMPLERS:
+        return vocoder.to(kind)
+    state = torch.float64 if kind == torch.float64 else torch.float32
+    return _load(_SAMPLERS[name])(vocoder.to(state), kind)
+
+
+def _load(reference: str) -> Any:
+    """Import ``module:attribute``."""
+    module, _, attribute = reference.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _entry_points() -> dict[str, list]:

@@ -17,6 +17,7 @@ LAYERS = [
     {"espnet", "synthesizer", "train", "decode"},
     {"acoustic", "voices", "picture", "reference2019"},
     {"checkpoint", "data", "registry"},
+    {"sampler"},
     {"models"},
     {"mel", "audio", "text"},
     {"config", "files", "errors"},

@@ -155,7 +155,7 @@ def test_the_packed_voice_speaks(toy):
     synthesizer = Synthesizer(toy / "exp" / "voice")
     audio = synthesizer("flow wave")
     assert len(audio.wav) == 256 * len(audio.mel)
-    assert type(synthesizer.vocoder).__name__ == "FloWaveNet"
+    assert type(synthesizer.vocoder).__name__ == "FloWaveNetSampler"
     assert "flowavenet" in (toy / "exp" / "voice" / "README.md").read_text()
 
 

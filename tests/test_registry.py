@@ -55,8 +55,6 @@ def test_weights_are_not_needed(tiny_checkpoint):
 def test_settings_override_those_of_the_checkpoint(tiny_checkpoint):
     vocoder = load_vocoder("flowavenet", checkpoint=tiny_checkpoint, temperature=0.1)
     assert vocoder.config.temperature == 0.1
-    assert not vocoder.training
-    assert not any(p.requires_grad for p in vocoder.parameters())
 
 
 def test_a_plugin_is_found_once_it_is_installed(tmp_path):

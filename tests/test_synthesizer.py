@@ -28,7 +28,7 @@ def test_it_speaks(synthesizer, tmp_path):
     audio.save(tmp_path / "x.wav")
     assert soundfile.info(tmp_path / "x.wav").frames == len(audio.wav)
     assert audio._repr_html_().startswith("<audio controls")
-    assert type(synthesizer.vocoder).__name__ == "FloWaveNet"
+    assert type(synthesizer.vocoder).__name__ == "FloWaveNetSampler"
 
 
 def test_griffin_lim_by_name():

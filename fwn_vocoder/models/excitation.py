@@ -14,6 +14,7 @@ a pulse (see ``data.pulses``).
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -59,13 +60,24 @@ class HarmonicExcitation(nn.Module):
         rows = torch.stack([angle.sin(), angle.cos(), harmonics], dim=1)
         return (rows * voicing[:, None]).to(mel.dtype)
 
-    def predict(self, mel: Tensor) -> Tensor:
-        """Predict the pitch track (B, 3, F); the phase is integrated from 0 at the first frame."""
-        f0, voicing = self.predictor.decode(self._normalise(mel))
-        cycles = f0.double() * (self.spec.hop_length / self.spec.sample_rate)  # per frame
+    def predict(self, mel: Tensor, phase: Tensor | None = None, frame: int = 0) -> Tensor:
+        """Predict the pitch track (B, 3, F); the phase is integrated.
+
+        Args:
+            phase: (B,) cycles at a frame; None for 0.
+            frame: that frame.
+        """
+        # In double precision, since the phase adds up rounding errors of the frequency.
+        predictor = copy.deepcopy(self.predictor).double()
+        with torch.no_grad(), torch.autocast(mel.device.type, enabled=False):
+            f0, voicing = predictor.decode(self._normalise(mel.double()))
+        cycles = f0 * (self.spec.hop_length / self.spec.sample_rate)  # per frame
         steps = (cycles[:, 1:] + cycles[:, :-1]) / 2
-        phase = F.pad(steps.cumsum(dim=1), (1, 0)) % 1.0
-        return torch.stack([f0.double(), voicing.double(), phase], dim=1)
+        track = F.pad(steps.cumsum(dim=1), (1, 0))
+        track = track - track[:, frame : frame + 1]
+        if phase is not None:
+            track = track + phase[:, None]
+        return torch.stack([f0, voicing, track % 1.0], dim=1)
 
     def loss(self, mel: Tensor, pitch: Tensor) -> Tensor:
         """Return the pitch predictor's loss (scalar) against measured tracks."""
@@ -98,8 +110,8 @@ class HarmonicExcitation(nn.Module):
         centers = self.centers.to(mel.device)
         spacing = torch.gradient(centers)[0]
         window_gain = self.spec.win_length / 2
-        total = torch.zeros_like(phase, dtype=torch.float32)
-        phase = (phase % 1.0).float()
+        total = torch.zeros_like(phase, dtype=mel.dtype)
+        phase = (phase % 1.0).to(mel.dtype)
         n_harmonics = int(self.spec.fmax / f0.min().clamp(min=20.0))
         for k in range(1, n_harmonics + 1):
             frequency = k * f0  # (B, F)
@@ -112,7 +124,7 @@ class HarmonicExcitation(nn.Module):
             # A band of width b holds about b / f0 harmonics, or less than one.
             share = torch.minimum(f0, spacing[band]) / window_gain
             amplitude = torch.lerp(below, above, weight).exp() * share
-            amplitude = (amplitude * (frequency < self.spec.fmax)).float()
+            amplitude = (amplitude * (frequency < self.spec.fmax)).to(mel.dtype)
             amplitude = _interpolate(amplitude, self.spec.hop_length)
             total += amplitude * torch.cos(2 * math.pi * k * phase)
         return total
@@ -145,12 +157,18 @@ class PitchPredictor(nn.Module):
         )
         self.head = nn.Conv1d(self.CHANNELS, self.N_BINS + 1, 1)
 
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a prediction depends on."""
+        return sum(layer.kernel_size[0] // 2 for layer in self.layers)
+
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Return bin logits (B, N_BINS, F) and voicing logits (B, F) for a normalised mel."""
         x = mel
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)
-        logits = self.head(x).float()
+        logits = self.head(x)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits[:, :-1], logits[:, -1]
 
     def decode(self, mel: Tensor) -> tuple[Tensor, Tensor]:

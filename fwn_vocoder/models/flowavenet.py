@@ -29,6 +29,8 @@ from fwn_vocoder.models.flows import fold as fold_time
 from fwn_vocoder.models.linear_prediction import LinearPrediction, colour, whiten
 from fwn_vocoder.models.wavenet import WaveNet
 
+UNSTABLE = "the checkpoint is untrained or diverged, or the temperature is too high"
+
 
 class FloWaveNetConfig(Config):
     """Sizes of a FloWaveNet. The defaults are the published ones."""
@@ -171,24 +173,43 @@ class FloWaveNet(nn.Module, Vocoder):
     ) -> Tensor:
         """Generate waveforms (B, T) from mels (B, n_mels, F); see ``Vocoder.synthesize``."""
         self.check_batch(mel)
-        shape = (mel.shape[0], 1, mel.shape[2] * self.mel_spec.hop_length)
-        if latent is None:
-            scale = self.config.temperature if temperature is None else temperature
-            if not (math.isfinite(scale) and scale >= 0):
-                raise DataError(f"temperature is {scale}; it must be finite and at least 0")
-            noise = torch.randn(shape, generator=generator, device=mel.device, dtype=mel.dtype)
-            latent = noise * scale
-        elif temperature is not None:
-            raise DataError("give a latent or a temperature, not both: a latent is used as it is")
-        elif tuple(latent.shape) != shape:
-            raise DataError(f"latent has shape {tuple(latent.shape)}; this mel needs {shape}")
+        latent = self.latent(mel, temperature, generator, latent)
         filters = self.linear_prediction(mel) if self.linear_prediction else None
-        wav, _ = self.flow.inverse(latent, self._condition(mel, None, sampling=True))
+        wav, _ = self.flow.inverse(latent, self.condition(mel, None, sampling=True))
         if filters is not None:
             wav = colour(wav, filters)
-        return check_finite(
-            wav[:, 0], "the checkpoint is untrained or diverged, or the temperature is too high"
-        )
+        return check_finite(wav[:, 0], UNSTABLE)
+
+    def latent(
+        self,
+        mel: Tensor,
+        temperature: float | None,
+        generator: torch.Generator | None,
+        latent: Tensor | None,
+    ) -> Tensor:
+        """Draw the latent (B, 1, T) for a mel, or check the one that is given."""
+        shape = (mel.shape[0], 1, mel.shape[2] * self.mel_spec.hop_length)
+        if latent is None:
+            scale = self.temperature(temperature)
+            noise = torch.randn(shape, generator=generator, device=mel.device, dtype=mel.dtype)
+            return noise.mul_(scale)
+        if temperature is not None:
+            raise DataError("give a latent or a temperature, not both: a latent is used as it is")
+        if tuple(latent.shape) != shape:
+            raise DataError(f"latent has shape {tuple(latent.shape)}; this mel needs {shape}")
+        return latent
+
+    def temperature(self, asked: float | None) -> float:
+        """Return the temperature that is asked for, or the configuration's own."""
+        scale = self.config.temperature if asked is None else asked
+        if not (math.isfinite(scale) and scale >= 0):
+            raise DataError(f"temperature is {scale}; it must be finite and at least 0")
+        return scale
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of ``condition``'s result."""
+        return _condition_channels(self.config)
 
     def _check_wav(self, wav: Tensor, mel: Tensor) -> Tensor:
         """Return ``wav`` as (B, 1, T), or raise ``DataError`` unless it fits the mel."""
@@ -208,13 +229,13 @@ class FloWaveNet(nn.Module, Vocoder):
         """Return the latent (B, 1, T) and the log-determinant (B,)."""
         wav = self._check_wav(wav, mel)
         if self.linear_prediction is None:
-            return self.flow(wav, self._condition(mel, pitch, sampling))
+            return self.flow(wav, self.condition(mel, pitch, sampling))
         filters = self.linear_prediction(mel)
         residual, gain = whiten(wav, filters)
-        latent, logdet = self.flow(residual, self._condition(mel, pitch, sampling))
+        latent, logdet = self.flow(residual, self.condition(mel, pitch, sampling))
         return latent, logdet + gain
 
-    def _condition(self, mel: Tensor, pitch: Tensor | None, sampling: bool) -> Tensor:
+    def condition(self, mel: Tensor, pitch: Tensor | None, sampling: bool) -> Tensor:
         """Return what the couplings see, (B, C, T / initial_squeeze)."""
         condition = self.upsample((mel - self.config.mel_mean) / self.config.mel_std)
         if self.excitation is not None:
@@ -252,12 +273,15 @@ class MelUpsampler(nn.Module):
         return x.squeeze(1)  # (B, 1, M, T) -> (B, M, T)
 
 
+def _condition_channels(config: FloWaveNetConfig) -> int:
+    n_rows = HarmonicExcitation.N_ROWS if config.excitation == "harmonic" else 0
+    return config.mel.n_mels + n_rows * config.initial_squeeze
+
+
 def _build_flow(config: FloWaveNetConfig) -> Flow:
     """Compose the multi-scale flow from the innermost block outwards."""
     x_channels = config.initial_squeeze
-    c_channels = config.mel.n_mels
-    if config.excitation == "harmonic":
-        c_channels += HarmonicExcitation.N_ROWS * config.initial_squeeze
+    c_channels = _condition_channels(config)
     sizes = []
     for block in range(1, config.n_blocks + 1):
         x_channels, c_channels = 2 * x_channels, 2 * c_channels

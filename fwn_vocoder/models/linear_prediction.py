@@ -39,6 +39,12 @@ class Filters(NamedTuple):
         """Samples in a step."""
         return self.log_gain.shape[1] // self.coefficients.shape[1]
 
+    def frames(self, start: int, stop: int, hop_length: int) -> Filters:
+        """Return the filters of some frames."""
+        steps = slice(start * hop_length // self.step, stop * hop_length // self.step)
+        samples = slice(start * hop_length, stop * hop_length)
+        return Filters(self.coefficients[:, steps], self.log_gain[:, samples])
+
 
 class LinearPrediction(nn.Module):
     """Filters from a mel, by a fixed interpolation of its envelope plus a learned correction."""
@@ -130,21 +136,27 @@ def whiten(wav: Tensor, filters: Filters) -> tuple[Tensor, Tensor]:
     return residual[:, None].to(wav.dtype), -filters.log_gain.sum(dim=1).to(wav.dtype)
 
 
-def colour(residual: Tensor, filters: Filters) -> Tensor:
-    """Undo ``whiten``: return the waveform (B, 1, T)."""
+def colour(residual: Tensor, filters: Filters, before: Tensor | None = None) -> Tensor:
+    """Undo ``whiten``: return the waveform (B, 1, T).
+
+    Args:
+        before: (B, order) samples that came before the first one; None for silence.
+    """
     from scipy.signal import lfilter
 
     source = (residual[:, 0].double() * torch.exp(filters.log_gain)).cpu().numpy()
     denominators = np.pad(-filters.coefficients.cpu().numpy(), ((0, 0), (0, 0), (1, 0)))
     denominators[..., 0] = 1.0
     wav = np.empty_like(source)
+    order = denominators.shape[2] - 1
+    histories = np.zeros((len(wav), order)) if before is None else before.double().cpu().numpy()
     for b in range(len(wav)):
-        history = np.zeros(denominators.shape[2] - 1)
+        history = histories[b][::-1]
         for s, denominator in enumerate(denominators[b]):
             part = slice(s * filters.step, (s + 1) * filters.step)
             state = _filter_state(denominator, history)
             wav[b, part], _ = lfilter([1.0], denominator, source[b, part], zi=state)
-            history = wav[b, part][::-1][: len(history)]
+            history = wav[b, part][::-1][:order]
     return torch.from_numpy(wav)[:, None].to(residual)
 
 
