@@ -14,6 +14,7 @@ from fwn_vocoder.config import Config
 from fwn_vocoder.errors import DataError
 from fwn_vocoder.mel import MelField, MelSpec
 from fwn_vocoder.models.base import Vocoder, check_finite
+from fwn_vocoder.models.consistency import MelConsistency
 from fwn_vocoder.models.excitation import HarmonicExcitation
 from fwn_vocoder.models.flows import (
     ActNorm,
@@ -60,6 +61,9 @@ class FloWaveNetConfig(Config):
     excitation: Literal["none", "harmonic"] = "none"
     linear_prediction_order: int = Field(
         0, ge=0, le=64, description="of the filter that takes the mel's envelope out; 0: none"
+    )
+    mel_consistency: int = Field(
+        0, ge=0, description="passes of a filter that gives samples the mel they were made from"
     )
     temperature: float = Field(0.8, ge=0, description="default standard deviation of the latent")
 
@@ -108,7 +112,8 @@ class FloWaveNet(nn.Module, Vocoder):
     """One bijection (B, 1, T) <-> (B, 1, T) between waveform and standard normal noise.
 
     Training maximises the exact likelihood; synthesis maps noise to audio in parallel. The
-    temperature multiplies the noise.
+    temperature multiplies the noise. A latent that is given is inverted exactly; what is sampled
+    is passed through the mel-consistency filter, if the configuration has one.
     """
 
     config_class = FloWaveNetConfig
@@ -135,6 +140,7 @@ class FloWaveNet(nn.Module, Vocoder):
             if config.linear_prediction_order
             else None
         )
+        self.consistency = MelConsistency(config.mel, config.mel_consistency)
         self.flow = _build_flow(config)
 
     @property
@@ -173,12 +179,14 @@ class FloWaveNet(nn.Module, Vocoder):
     ) -> Tensor:
         """Generate waveforms (B, T) from mels (B, n_mels, F); see ``Vocoder.synthesize``."""
         self.check_batch(mel)
+        sampled = latent is None
         latent = self.latent(mel, temperature, generator, latent)
         filters = self.linear_prediction(mel) if self.linear_prediction else None
         wav, _ = self.flow.inverse(latent, self.condition(mel, None, sampling=True))
         if filters is not None:
             wav = colour(wav, filters)
-        return check_finite(wav[:, 0], UNSTABLE)
+        wav = check_finite(wav[:, 0], UNSTABLE)
+        return self.consistency(wav, mel) if sampled and self.consistency.n_passes else wav
 
     def latent(
         self,

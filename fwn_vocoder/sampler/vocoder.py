@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fwn_vocoder.errors import DataError
 from fwn_vocoder.models.base import Vocoder, check_finite
+from fwn_vocoder.models.consistency import MelConsistency
 from fwn_vocoder.models.flowavenet import UNSTABLE, FloWaveNet, FloWaveNetConfig
 from fwn_vocoder.models.linear_prediction import colour
 from fwn_vocoder.sampler.steps import Affine, Places, inverse_steps
@@ -75,7 +76,8 @@ class FloWaveNetSampler(Vocoder):
         frames += len(self.config.resolved_upsample_scales())
         if self.front.excitation is not None:
             frames += 1 + self.front.excitation.predictor.reach
-        return frames + 2 * (self.front.linear_prediction is not None)
+        frames += 2 * (self.front.linear_prediction is not None)
+        return frames + self.front.consistency.reach
 
     @torch.no_grad()
     def synthesize(
@@ -88,6 +90,7 @@ class FloWaveNetSampler(Vocoder):
     ) -> Tensor:
         """Generate waveforms (B, T) from mels (B, n_mels, F); see ``Vocoder.synthesize``."""
         self.check_batch(mel)
+        passes = self.front.consistency.n_passes if latent is None else 0
         latent = self.front.latent(mel, temperature, generator, latent)
         hop_length, position = self.mel_spec.hop_length, 0
 
@@ -96,7 +99,7 @@ class FloWaveNetSampler(Vocoder):
             position += n_frames * hop_length
             return latent[:, 0, position - n_frames * hop_length : position]
 
-        return torch.cat(list(self._pieces([mel], noise, CHUNK_FRAMES)), dim=1)
+        return torch.cat(list(self._pieces([mel], noise, CHUNK_FRAMES, passes)), dim=1)
 
     @torch.no_grad()
     def stream(
@@ -136,13 +139,19 @@ class FloWaveNetSampler(Vocoder):
                 shape, generator=generator, device=self.device, dtype=self.dtype
             )
 
-        yield from self._pieces(checked(), noise, chunk_frames)
+        passes = self.front.consistency.n_passes
+        yield from self._pieces(checked(), noise, chunk_frames, passes)
 
     def _pieces(
-        self, mels: Iterable[Tensor], noise: Callable[[int], Tensor], chunk_frames: int
+        self,
+        mels: Iterable[Tensor],
+        noise: Callable[[int], Tensor],
+        chunk_frames: int,
+        n_passes: int,
     ) -> Iterator[Tensor]:
         """Yield the waveform piece by piece, each with full context around it."""
         hop_length, context = self.mel_spec.hop_length, self.context_frames
+        consistency = MelConsistency(self.mel_spec, n_passes) if n_passes else None
         window: Tensor | None = None  # the mel from frame `first` on, and its latent
         latent: Tensor | None = None
         first = done = 0
@@ -165,32 +174,52 @@ class FloWaveNetSampler(Vocoder):
                     latent[:, (low - first) * hop_length : (high - first) * hop_length],
                     done - low,
                     stop - low,
+                    consistency,
                     tail,
                 )
-                yield check_finite(wav, UNSTABLE)
+                yield wav
                 done = stop
             keep = max(first, done - context)
             window, latent = window[:, :, keep - first :], latent[:, (keep - first) * hop_length :]
             first = keep
 
-    def _piece(self, mel: Tensor, latent: Tensor, start: int, stop: int, tail: _Tail) -> Tensor:
+    def _piece(
+        self,
+        mel: Tensor,
+        latent: Tensor,
+        start: int,
+        stop: int,
+        consistency: MelConsistency | None,
+        tail: _Tail,
+    ) -> Tensor:
         """Return frames ``start`` to ``stop`` of the waveform (B, t) of a window."""
+        hop_length, n_frames = self.mel_spec.hop_length, mel.shape[2]
         pitch = None
         if self.front.excitation is not None:
             pitch = self.front.excitation.predict(mel, tail.phase, start)
-            if stop < mel.shape[2]:
-                tail.phase = pitch[:, 2, stop]
+            tail.phase = pitch[:, 2, stop] if stop < n_frames else None
         samples = latent.clone()
         arrays = self._arrays(self.front.condition(mel, pitch, sampling=True))
         for step in self.steps:
             step.invert(samples, arrays)
-        hop_length = self.mel_spec.hop_length
-        wav = samples[:, start * hop_length : stop * hop_length]
+        # The filter looks ahead.
+        end = stop if consistency is None else min(n_frames, stop + consistency.reach)
+        wav = samples[:, start * hop_length : end * hop_length]
+        length = (stop - start) * hop_length
         if self.front.linear_prediction is not None:
-            filters = self.front.linear_prediction(mel).frames(start, stop, hop_length)
+            filters = self.front.linear_prediction(mel).frames(start, end, hop_length)
             wav = colour(wav[:, None], filters, tail.samples)[:, 0]
-            tail.samples = wav[:, -filters.coefficients.shape[2] :]
-        return wav
+            tail.samples = wav[:, length - filters.coefficients.shape[2] : length]
+        check_finite(wav, UNSTABLE)
+        if consistency is None:
+            return wav
+        before = wav[:, :0] if tail.unfiltered is None else tail.unfiltered
+        wav = torch.cat([before, wav], dim=1)
+        first = start - before.shape[1] // hop_length
+        filtered = consistency(wav, mel[:, :, first:end])
+        kept = wav[:, : before.shape[1] + length]
+        tail.unfiltered = kept[:, -consistency.reach * hop_length :]
+        return filtered[:, before.shape[1] : before.shape[1] + length]
 
     def _arrays(self, condition: Tensor) -> list[Tensor]:
         """Return a condition (B, C, T) as arrays of rows (B, T, width)."""
@@ -199,7 +228,8 @@ class FloWaveNetSampler(Vocoder):
 
 
 class _Tail:
-    """What a piece hands on to the next: phase of its first frame, and the last samples."""
+    """What a piece hands on to the next: phase of its first frame, last samples for the filters."""
 
     phase: Tensor | None = None
     samples: Tensor | None = None
+    unfiltered: Tensor | None = None
