@@ -327,6 +327,18 @@ def pack(
     typer.echo(pack_voice(tts, vocoder, out, name, notes))
 
 
+@app.command()
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of training runs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A PNG file.")] = Path("curves.png"),
+) -> None:
+    """Draw the validation curves of vocoder and acoustic model trainings."""
+    from fwn_vocoder.curves import save_curves
+
+    save_curves(out, runs)
+    typer.echo(out)
+
+
 @app.command("import-reference")
 def import_reference_command(
     source: Annotated[Path, typer.Argument(help="A .pth file of the 2019 release.")],

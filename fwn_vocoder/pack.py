@@ -19,7 +19,7 @@ def pack_voice(
 ) -> Path:
     """Write a voice directory from an ESPnet2 experiment and a vocoder checkpoint.
 
-    Weights are stored in float16.
+    Weights are stored in float16. A picture ``curves.png`` in ``out_dir`` is shown in the card.
 
     Args:
         notes: a Markdown file that is put into the model card.
@@ -67,6 +67,7 @@ def _model_card(
 
     n_weights = sum(tensor.numel() for tensor in vocoder.tensors.values())
     facts = "".join(f"| {key} | {value} |\n" for key, value in vocoder.info.items())
+    curves = "\n![Training curves](curves.png)\n" if (directory / "curves.png").exists() else ""
     return f"""# Voice `{voice.name}`
 
 | part | what | file |
@@ -80,5 +81,5 @@ def _model_card(
 
 | vocoder training | |
 |---|---|
-{facts}
+{facts}{curves}
 {notes.read_text(encoding="utf-8") if notes else ""}"""

@@ -15,7 +15,7 @@ LAYERS = [
     {"cli"},
     {"speak", "doctor", "evaluate", "pack", "extract"},
     {"espnet", "synthesizer", "train", "decode"},
-    {"acoustic", "voices", "picture", "reference2019"},
+    {"acoustic", "voices", "picture", "curves", "reference2019"},
     {"checkpoint", "data", "registry"},
     {"sampler"},
     {"models"},

@@ -14,6 +14,8 @@ import torch
 from fwn_vocoder import Synthesizer
 from fwn_vocoder.checkpoint import load_checkpoint
 from fwn_vocoder.config import read_yaml, validate
+from fwn_vocoder.curves import save_curves
+from fwn_vocoder.errors import DataError
 from fwn_vocoder.espnet.config import mel_spec_of, read_tts_config
 from fwn_vocoder.models.flowavenet import FloWaveNetConfig
 from fwn_vocoder.registry import vocoder_class
@@ -145,6 +147,11 @@ def test_the_vocoder_is_finetuned_on_predicted_mels(toy):
     assert not torch.equal(packed, original)
 
 
+def test_a_run_without_curves_is_named(tmp_path):
+    with pytest.raises(DataError, match="has no TensorBoard curve"):
+        save_curves(tmp_path / "x.png", [tmp_path])
+
+
 def test_our_keys_survive_training(toy):
     config = read_yaml(toy / "exp" / "tts_tacotron2" / "config.yaml")
     assert config["vocoder"] == "flowavenet"
@@ -156,7 +163,10 @@ def test_the_packed_voice_speaks(toy):
     audio = synthesizer("flow wave")
     assert len(audio.wav) == 256 * len(audio.mel)
     assert type(synthesizer.vocoder).__name__ == "FloWaveNetSampler"
-    assert "flowavenet" in (toy / "exp" / "voice" / "README.md").read_text()
+    card = (toy / "exp" / "voice" / "README.md").read_text()
+    assert "flowavenet" in card
+    assert "curves.png" in card
+    assert (toy / "exp" / "voice" / "curves.png").stat().st_size > 5000
 
 
 def test_an_experiment_is_a_voice(toy):

@@ -145,6 +145,10 @@ if at_stage 8 "evaluation of the speech"; then
   cat "$tts_exp/RESULTS.md"
 fi
 if at_stage 9 "pack a voice"; then
+  runs=("$vocoder_exp")
+  [ -z "$finetune_config" ] || runs+=("$finetune_exp")
+  $decode_cmd "$tts_exp/log/curves.log" \
+    fwn curves "${runs[@]}" "$tts_exp" --out "$work_dir/exp/voice${tag:+_$tag}/curves.png"
   $decode_cmd "$tts_exp/log/pack.log" \
     fwn pack --tts "$tts_exp" --vocoder "$checkpoint" --out "$work_dir/exp/voice${tag:+_$tag}" --name "$corpus"
   echo "Say your own text:  fwn say 'Hello.' --voice $work_dir/exp/voice${tag:+_$tag} --out hello.wav" >&2
