@@ -14,7 +14,7 @@ PACKAGE = ROOT / "fwn_vocoder"
 LAYERS = [
     {"cli"},
     {"speak", "doctor", "evaluate", "pack", "extract"},
-    {"espnet", "synthesizer", "train", "decode"},
+    {"espnet", "synthesizer", "train", "decode", "calibrate"},
     {"acoustic", "voices", "picture", "curves", "reference2019"},
     {"checkpoint", "data", "registry"},
     {"sampler"},

@@ -144,6 +144,8 @@ def test_the_vocoder_is_finetuned_on_predicted_mels(toy):
     ]
     finetuned, packed, original = (w["excitation.predictor.head.bias"].half() for w in weights)
     assert torch.equal(packed, finetuned)
+    config = load_checkpoint(toy / "exp/voice/vocoder.safetensors").config
+    assert len(config["sample_bias"]) == 16
     assert not torch.equal(packed, original)
 
 
@@ -155,7 +157,7 @@ def test_a_run_without_curves_is_named(tmp_path):
 def test_our_keys_survive_training(toy):
     config = read_yaml(toy / "exp" / "tts_tacotron2" / "config.yaml")
     assert config["vocoder"] == "flowavenet"
-    assert config["vocoder_conf"]["checkpoint"].endswith("best.safetensors")
+    assert config["vocoder_conf"]["checkpoint"].endswith("calibrated.safetensors")
 
 
 def test_the_packed_voice_speaks(toy):

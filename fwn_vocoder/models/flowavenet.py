@@ -62,6 +62,10 @@ class FloWaveNetConfig(Config):
     linear_prediction_order: int = Field(
         0, ge=0, le=64, description="of the filter that takes the mel's envelope out; 0: none"
     )
+    sample_bias: tuple[float, ...] | None = Field(
+        None, description="mean of what the flow samples at each position of a squeezed step"
+    )
+    bias_strength: float = Field(1.0, ge=0, le=1, description="how much of it is subtracted")
     mel_consistency: int = Field(
         0, ge=0, description="passes of a filter that gives samples the mel they were made from"
     )
@@ -77,6 +81,11 @@ class FloWaveNetConfig(Config):
             )
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size {self.kernel_size} is even; a centred one is odd")
+        if self.sample_bias is not None and len(self.sample_bias) != self.total_squeeze:
+            raise ValueError(
+                f"sample_bias has {len(self.sample_bias)} values; a squeezed step has "
+                f"{self.total_squeeze}"
+            )
         scales = self.upsample_scales
         if scales is not None and any(scale < 2 for scale in scales):
             raise ValueError(f"upsample_scales {scales}: each must be at least 2")
@@ -113,7 +122,7 @@ class FloWaveNet(nn.Module, Vocoder):
 
     Training maximises the exact likelihood; synthesis maps noise to audio in parallel. The
     temperature multiplies the noise. A latent that is given is inverted exactly; what is sampled
-    is passed through the mel-consistency filter, if the configuration has one.
+    is freed of its bias and passed through the mel-consistency filter, as configured.
     """
 
     config_class = FloWaveNetConfig
@@ -183,6 +192,8 @@ class FloWaveNet(nn.Module, Vocoder):
         latent = self.latent(mel, temperature, generator, latent)
         filters = self.linear_prediction(mel) if self.linear_prediction else None
         wav, _ = self.flow.inverse(latent, self.condition(mel, None, sampling=True))
+        if sampled:
+            wav = self.without_bias(wav)
         if filters is not None:
             wav = colour(wav, filters)
         wav = check_finite(wav[:, 0], UNSTABLE)
@@ -206,6 +217,16 @@ class FloWaveNet(nn.Module, Vocoder):
         if tuple(latent.shape) != shape:
             raise DataError(f"latent has shape {tuple(latent.shape)}; this mel needs {shape}")
         return latent
+
+    def without_bias(self, samples: Tensor) -> Tensor:
+        """Subtract the mean that every squeezed step of (..., T) samples has.
+
+        A flow on squeezed steps leaves a faint tone at multiples of
+        ``sample_rate / total_squeeze``. Its mean is measured once (``fwn calibrate``).
+        """
+        bias = samples.new_tensor(self.config.sample_bias or (0.0,)) * self.config.bias_strength
+        steps = samples.unflatten(-1, (-1, len(bias)))  # (..., T) -> (..., T / squeeze, squeeze)
+        return (steps - bias).flatten(-2)
 
     def temperature(self, asked: float | None) -> float:
         """Return the temperature that is asked for, or the configuration's own."""

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from fwn_vocoder.errors import DataError
 from fwn_vocoder.models.base import Vocoder, check_finite
-from fwn_vocoder.models.consistency import MelConsistency
 from fwn_vocoder.models.flowavenet import UNSTABLE, FloWaveNet, FloWaveNetConfig
 from fwn_vocoder.models.linear_prediction import colour
 from fwn_vocoder.sampler.steps import Affine, Places, inverse_steps
@@ -90,7 +89,7 @@ class FloWaveNetSampler(Vocoder):
     ) -> Tensor:
         """Generate waveforms (B, T) from mels (B, n_mels, F); see ``Vocoder.synthesize``."""
         self.check_batch(mel)
-        passes = self.front.consistency.n_passes if latent is None else 0
+        sampled = latent is None
         latent = self.front.latent(mel, temperature, generator, latent)
         hop_length, position = self.mel_spec.hop_length, 0
 
@@ -99,7 +98,7 @@ class FloWaveNetSampler(Vocoder):
             position += n_frames * hop_length
             return latent[:, 0, position - n_frames * hop_length : position]
 
-        return torch.cat(list(self._pieces([mel], noise, CHUNK_FRAMES, passes)), dim=1)
+        return torch.cat(list(self._pieces([mel], noise, CHUNK_FRAMES, sampled)), dim=1)
 
     @torch.no_grad()
     def stream(
@@ -139,19 +138,17 @@ class FloWaveNetSampler(Vocoder):
                 shape, generator=generator, device=self.device, dtype=self.dtype
             )
 
-        passes = self.front.consistency.n_passes
-        yield from self._pieces(checked(), noise, chunk_frames, passes)
+        yield from self._pieces(checked(), noise, chunk_frames, sampled=True)
 
     def _pieces(
         self,
         mels: Iterable[Tensor],
         noise: Callable[[int], Tensor],
         chunk_frames: int,
-        n_passes: int,
+        sampled: bool,
     ) -> Iterator[Tensor]:
         """Yield the waveform piece by piece, each with full context around it."""
         hop_length, context = self.mel_spec.hop_length, self.context_frames
-        consistency = MelConsistency(self.mel_spec, n_passes) if n_passes else None
         window: Tensor | None = None  # the mel from frame `first` on, and its latent
         latent: Tensor | None = None
         first = done = 0
@@ -174,7 +171,7 @@ class FloWaveNetSampler(Vocoder):
                     latent[:, (low - first) * hop_length : (high - first) * hop_length],
                     done - low,
                     stop - low,
-                    consistency,
+                    sampled,
                     tail,
                 )
                 yield wav
@@ -189,7 +186,7 @@ class FloWaveNetSampler(Vocoder):
         latent: Tensor,
         start: int,
         stop: int,
-        consistency: MelConsistency | None,
+        sampled: bool,
         tail: _Tail,
     ) -> Tensor:
         """Return frames ``start`` to ``stop`` of the waveform (B, t) of a window."""
@@ -202,16 +199,19 @@ class FloWaveNetSampler(Vocoder):
         arrays = self._arrays(self.front.condition(mel, pitch, sampling=True))
         for step in self.steps:
             step.invert(samples, arrays)
-        # The filter looks ahead.
+        # The consistency filter looks ahead.
+        consistency = self.front.consistency if sampled else None
         end = stop if consistency is None else min(n_frames, stop + consistency.reach)
         wav = samples[:, start * hop_length : end * hop_length]
+        if sampled:
+            wav = self.front.without_bias(wav)
         length = (stop - start) * hop_length
         if self.front.linear_prediction is not None:
             filters = self.front.linear_prediction(mel).frames(start, end, hop_length)
             wav = colour(wav[:, None], filters, tail.samples)[:, 0]
             tail.samples = wav[:, length - filters.coefficients.shape[2] : length]
         check_finite(wav, UNSTABLE)
-        if consistency is None:
+        if consistency is None or consistency.n_passes == 0:
             return wav
         before = wav[:, :0] if tail.unfiltered is None else tail.unfiltered
         wav = torch.cat([before, wav], dim=1)

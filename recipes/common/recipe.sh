@@ -65,7 +65,7 @@ mkdir -p "$work_dir"
 data=$work_dir/data dump=$work_dir/dump
 vocoder_exp=$work_dir/exp/vocoder_$(basename "$config" .yaml)${tag:+_$tag}
 tts_exp=$work_dir/exp/tts_$(basename "$tts_config" .yaml)${tag:+_$tag}
-checkpoint=$vocoder_exp/best.safetensors
+checkpoint=$vocoder_exp/calibrated.safetensors
 finetune_exp=${vocoder_exp}_finetuned
 trainer=(fwn)
 [ "$ngpu" -le 1 ] || trainer=(torchrun --standalone --nproc_per_node "$ngpu" -m fwn_vocoder.cli)
@@ -75,6 +75,11 @@ sets=(tr_no_dev dev eval1)
 at_stage() {
   [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
   echo "$(date +%T) stage $1: $2" >&2
+}
+
+calibrate() {
+  $train_cmd "$1/log/calibrate.log" fwn calibrate --checkpoint "$1/best.safetensors" \
+    --dump "$dump/dev" --out "$1/calibrated.safetensors"
 }
 
 if at_stage -1 "download"; then
@@ -93,6 +98,7 @@ fi
 if at_stage 2 "vocoder training"; then
   $cuda_cmd "$vocoder_exp/train.log" "${trainer[@]}" train --config "$config" \
     --train "$dump/tr_no_dev" --dev "$dump/dev" --out "$vocoder_exp" --resume "$resume" "${limits[@]}"
+  calibrate "$vocoder_exp"
 fi
 if at_stage 3 "vocoder decoding"; then
   for system in flowavenet griffin_lim; do
@@ -126,9 +132,10 @@ if at_stage 6 "acoustic model: training"; then
     $cuda_cmd "$finetune_exp/train.log" "${trainer[@]}" train --config "$finetune_config" \
       --train "$tts_exp/dump/tr_no_dev" --dev "$tts_exp/dump/dev" --init-from "$checkpoint" \
       --out "$finetune_exp" --resume "$resume" "${limits[@]}"
+    calibrate "$finetune_exp"
   fi
 fi
-[ -z "$finetune_config" ] || checkpoint=$finetune_exp/best.safetensors
+[ -z "$finetune_config" ] || checkpoint=$finetune_exp/calibrated.safetensors
 if at_stage 7 "speech from text"; then
   for system in flowavenet griffin_lim; do
     vocoder=$system

@@ -25,7 +25,7 @@ CONFIGS = {
     "whitened": {
         "n_blocks": 1, "n_flows": 2, "channels": 4, "initial_squeeze": 8,
         "linear_prediction_order": 8, "excitation": "harmonic", "split_condition": False,
-        "mel_consistency": 2,
+        "mel_consistency": 2, "sample_bias": [0.1] * 8 + [-0.2] * 8,
         "mel": {"n_mels": 8},
     },
 }  # fmt: skip
