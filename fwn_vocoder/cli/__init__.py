@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import sys
 
-# In the order in which --help lists their commands.
-from fwn_vocoder.cli import speech, vocoder, acoustic  # noqa: F401, I001
+# The order in which --help lists the commands.
+# isort: off
+from fwn_vocoder.cli import speech, vocoder, acoustic  # noqa: F401
+
+# isort: on
 from fwn_vocoder.cli.options import app
 from fwn_vocoder.errors import FwnError
 
