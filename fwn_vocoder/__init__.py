@@ -9,7 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fwn_vocoder.registry import available_vocoders, load_vocoder, register_vocoder
+    from fwn_vocoder.registry import (
+        available_vocoders,
+        load_model,
+        load_vocoder,
+        register_vocoder,
+    )
     from fwn_vocoder.synthesizer import Audio, Synthesizer
 
 __version__ = "0.1.0"
@@ -19,6 +24,7 @@ __all__ = [
     "Synthesizer",
     "__version__",
     "available_vocoders",
+    "load_model",
     "load_vocoder",
     "register_vocoder",
 ]
@@ -27,6 +33,7 @@ _HOMES = {
     "Audio": "fwn_vocoder.synthesizer",
     "Synthesizer": "fwn_vocoder.synthesizer",
     "available_vocoders": "fwn_vocoder.registry",
+    "load_model": "fwn_vocoder.registry",
     "load_vocoder": "fwn_vocoder.registry",
     "register_vocoder": "fwn_vocoder.registry",
 }

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fwn_vocoder.checkpoint import load_checkpoint, restore, save_checkpoint
-from fwn_vocoder.config import validate
+from fwn_vocoder.checkpoint import load_checkpoint, save_checkpoint
 from fwn_vocoder.data.dump import Dump
-from fwn_vocoder.models.flowavenet import FloWaveNet, FloWaveNetConfig
+from fwn_vocoder.registry import load_model
 
 MAX_FRAMES = 4000
 """Of mels to sample for the measurement: 46 s at the usual hop."""
@@ -26,10 +25,8 @@ def calibrate(checkpoint: Path, dump_dir: Path, out: Path) -> list[float]:
     Raises:
         CheckpointError, DataError, MelMismatchError: as the files are.
     """
-    saved = load_checkpoint(checkpoint, kind="flowavenet")
-    config = validate(FloWaveNetConfig, {**saved.config, "sample_bias": None}, str(checkpoint))
-    model = FloWaveNet(config).eval()
-    restore(model, saved, checkpoint)
+    model = load_model(checkpoint)
+    config = model.config
     dump = Dump.open(dump_dir, config.mel)
     generator = torch.Generator().manual_seed(0)
     total, n_steps, n_frames = torch.zeros(config.total_squeeze, dtype=torch.float64), 0, 0
@@ -44,6 +41,6 @@ def calibrate(checkpoint: Path, dump_dir: Path, out: Path) -> list[float]:
         if n_frames >= MAX_FRAMES:
             break
     bias = (total / n_steps).tolist()
-    content = {**saved.config, "sample_bias": bias}
-    save_checkpoint(out, replace(saved, config=content))
+    saved = load_checkpoint(checkpoint)
+    save_checkpoint(out, replace(saved, config={**saved.config, "sample_bias": bias}))
     return bias

@@ -18,6 +18,7 @@ from fwn_vocoder.errors import ConfigError
 
 if TYPE_CHECKING:
     from fwn_vocoder.models.base import Vocoder
+    from fwn_vocoder.models.flowavenet import FloWaveNet
 
 ENTRY_POINT_GROUP = "fwn_vocoder.vocoders"
 
@@ -125,6 +126,28 @@ def load_vocoder(
         return vocoder.to(kind)
     state = torch.float64 if kind == torch.float64 else torch.float32
     return _load(_SAMPLERS[name])(vocoder.to(state), kind)
+
+
+def load_model(checkpoint: str | Path, **conf: Any) -> FloWaveNet:
+    """Load a FloWaveNet as the module that it was trained as.
+
+    It can ``encode``, state likelihoods and be trained on; ``load_vocoder`` samples faster.
+
+    Args:
+        conf: settings that override the checkpoint's.
+
+    Raises:
+        ConfigError: unknown setting.
+        CheckpointError: missing, damaged, or not a FloWaveNet.
+    """
+    from fwn_vocoder.checkpoint import load_checkpoint, restore
+    from fwn_vocoder.models.flowavenet import FloWaveNet, FloWaveNetConfig
+
+    saved = load_checkpoint(checkpoint, kind="flowavenet")
+    config = validate(FloWaveNetConfig, {**saved.config, **conf}, str(checkpoint))
+    model = FloWaveNet(config).eval()
+    restore(model, saved, checkpoint)
+    return model
 
 
 def _load(reference: str) -> Any:

@@ -10,13 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from fwn_vocoder.audio import read_wav
-from fwn_vocoder.checkpoint import load_checkpoint, restore
 from fwn_vocoder.data.dump import PCM_SCALE, Dump
 from fwn_vocoder.data.segments import SegmentSampler
 from fwn_vocoder.errors import ConfigError, DataError
 from fwn_vocoder.evaluate.measures import log_mel_distance, multi_resolution_stft_distance
 from fwn_vocoder.files import atomic_write
-from fwn_vocoder.models.flowavenet import FloWaveNet, FloWaveNetConfig
+from fwn_vocoder.registry import load_model
 from fwn_vocoder.train.config import TrainConfig
 from fwn_vocoder.train.loop import validation_nll
 
@@ -103,9 +102,7 @@ def _real_time_factor(directory: Path, utt_ids: list[str]) -> float | None:
 
 def _likelihood(dump: Dump, checkpoint: str | Path) -> dict[str, float]:
     """Return the NLL of fixed random segments of the recordings."""
-    saved = load_checkpoint(checkpoint, kind="flowavenet")
-    vocoder = FloWaveNet(FloWaveNetConfig(**saved.config))
-    restore(vocoder, saved, checkpoint)
+    vocoder = load_model(checkpoint)
     sampler = SegmentSampler(
         Dump.open(dump.directory, vocoder.mel_spec),
         segment_frames=NLL_SEGMENT_FRAMES,

@@ -5,11 +5,9 @@ import math
 import pytest
 import torch
 
-from fwn_vocoder.checkpoint import load_checkpoint, restore
 from fwn_vocoder.errors import DataError, SynthesisError
 from fwn_vocoder.mel import extract_mel
-from fwn_vocoder.models.flowavenet import FloWaveNet, FloWaveNetConfig
-from fwn_vocoder.registry import load_vocoder
+from fwn_vocoder.registry import load_model, load_vocoder
 from fwn_vocoder.sampler import FloWaveNetSampler
 from fwn_vocoder.sampler import steps as steps_module
 from fwn_vocoder.sampler import vocoder as vocoder_module
@@ -125,9 +123,7 @@ def test_unstable_weights_are_reported():
 def test_precision_on_trained_weights(dtype, least_db):
     directory, config = find_voice(None)
     path = directory / config.vocoder_conf["checkpoint"]
-    saved = load_checkpoint(path)
-    model = FloWaveNet(FloWaveNetConfig(**saved.config)).eval()
-    restore(model, saved, path)
+    model = load_model(path)
     torch.manual_seed(0)
     mel = torch.from_numpy(extract_mel(tone(0.7, 200.0), model.mel_spec)[:60].T[None])
     latent = 0.7 * torch.randn(1, 1, 60 * 256)
