@@ -13,7 +13,7 @@ PACKAGE = ROOT / "fwn_vocoder"
 # Each part may import those in later rows, and its own row's other files.
 LAYERS = [
     {"cli"},
-    {"speak", "doctor", "evaluate", "pack", "extract"},
+    {"speak", "doctor", "evaluate", "pack", "extract", "bench"},
     {"espnet", "synthesizer", "train", "decode", "calibrate"},
     {"acoustic", "voices", "picture", "curves", "reference2019"},
     {"checkpoint", "data", "registry"},

@@ -155,6 +155,40 @@ def curves(
     typer.echo(out)
 
 
+@app.command()
+def bench(
+    path: Annotated[Path, typer.Argument(help="A checkpoint, or an experiment file.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores.")] = None,
+    frames: Annotated[int, typer.Option(help="Length of the mel to sample from.")] = 256,
+    repeats: Annotated[int, typer.Option(help="Executions of each way; medians are shown.")] = 5,
+    training: Annotated[bool, typer.Option(help="Time training steps too.")] = False,
+    memory: Annotated[
+        str | None, typer.Option(help="Also measure peak memory at these lengths: 1000,10000.")
+    ] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+) -> None:
+    """Measure speed and memory of a FloWaveNet: plain model and sampler, side by side."""
+    import json
+
+    from fwn_vocoder.bench import as_data, as_memory_table, as_table, parse_lengths, peak_memory
+    from fwn_vocoder.bench import bench as run_bench
+    from fwn_vocoder.files import atomic_write
+
+    lengths = parse_lengths(memory)
+    results = run_bench(
+        path, device=device, threads=threads, frames=frames, repeats=repeats, training=training
+    )
+    typer.echo(as_table(results))
+    peaks = [peak_memory(path, length) for length in lengths]
+    if peaks:
+        typer.echo(as_memory_table(peaks))
+    if json_out is not None:
+        with atomic_write(json_out) as temporary:
+            content = {"times": as_data(results), "memory": as_data(peaks)}
+            temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
 @app.command("import-reference")
 def import_reference_command(
     source: Annotated[Path, typer.Argument(help="A .pth file of the 2019 release.")],
