@@ -45,7 +45,7 @@ def pack_voice(
         name=name,
         acoustic_conf={"checkpoint": "acoustic.safetensors"},
         vocoder=vocoder.kind,
-        vocoder_conf={"checkpoint": "vocoder.safetensors"},
+        vocoder_conf={"checkpoint": "vocoder.safetensors", "dtype": "auto"},
     )
     write_yaml(out_dir / "voice.yaml", voice.model_dump(mode="json"))
     card = _model_card(voice, acoustic.config, acoustic.mel_spec, vocoder, out_dir, notes)

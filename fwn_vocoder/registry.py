@@ -17,6 +17,8 @@ from fwn_vocoder.config import validate
 from fwn_vocoder.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
     from fwn_vocoder.models.base import Vocoder
     from fwn_vocoder.models.flowavenet import FloWaveNet
 
@@ -94,7 +96,8 @@ def load_vocoder(
         checkpoint: weights with their configuration; ``conf`` then overrides single settings.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
         dtype: floating-point type of the weights: ``"float32"``, ``"bfloat16"`` (the flow's state
-            stays in float32), ``"float64"``.
+            stays in float32), ``"float64"``; or ``"auto"``, which is bfloat16 where the processor
+            computes in it, else float32.
         conf: the vocoder's settings (``vocoder_conf`` of a configuration file).
 
     Raises:
@@ -121,11 +124,23 @@ def load_vocoder(
         raise ConfigError(f"vocoder {name!r} needs trained weights: give checkpoint=PATH")
     restore(vocoder, saved, checkpoint)
     vocoder = vocoder.to(device).eval().requires_grad_(False)
-    kind = getattr(torch, dtype)
+    kind = _choose_dtype(device) if dtype == "auto" else getattr(torch, dtype)
     if name not in _SAMPLERS:
         return vocoder.to(kind)
     state = torch.float64 if kind == torch.float64 else torch.float32
     return _load(_SAMPLERS[name])(vocoder.to(state), kind)
+
+
+def _choose_dtype(device: str) -> torch.dtype:
+    """Return bfloat16 where the device has instructions for it, else float32."""
+    import torch
+
+    if device.startswith("cuda"):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return torch.bfloat16 if fast else torch.float32
 
 
 def load_model(checkpoint: str | Path, **conf: Any) -> FloWaveNet:

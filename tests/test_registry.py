@@ -1,7 +1,9 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from fwn_vocoder import available_vocoders, load_vocoder, register_vocoder, registry
 from fwn_vocoder.config import read_yaml, write_yaml
@@ -50,6 +52,14 @@ def test_weights_are_needed():
 def test_weights_are_not_needed(tiny_checkpoint):
     with pytest.raises(CheckpointError, match="holds 'flowavenet'; 'griffin_lim' is needed"):
         load_vocoder("griffin_lim", checkpoint=tiny_checkpoint)
+
+
+def test_auto_is_bfloat16_where_the_processor_has_it(tiny_checkpoint):
+    automatic = load_vocoder("flowavenet", checkpoint=tiny_checkpoint, dtype="auto")
+    flags = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    native = "avx512_bf16" in flags or "amx_bf16" in flags
+    assert automatic.network_dtype == (torch.bfloat16 if native else torch.float32)
+    assert automatic.dtype == torch.float32
 
 
 def test_settings_override_those_of_the_checkpoint(tiny_checkpoint):

@@ -155,4 +155,4 @@ def test_bundled_voices_are_small():
     for name in available_voices():
         directory, _ = find_voice(name)
         assert sum(p.stat().st_size for p in directory.iterdir()) < 40e6
-        assert "reliminary" in (directory / "README.md").read_text()
+        assert "| memory |" in (directory / "README.md").read_text()
