@@ -8,10 +8,9 @@ import torch
 
 from fwn_vocoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fwn_vocoder.config import write_yaml
-from fwn_vocoder.errors import ConfigError
 from fwn_vocoder.files import atomic_write
 from fwn_vocoder.mel import MelSpec, plan_conversion, resolve_mel_spec
-from fwn_vocoder.voices import VoiceConfig, find_voice
+from fwn_vocoder.voices import VoiceConfig, experiment_files
 
 
 def pack_voice(
@@ -30,13 +29,7 @@ def pack_voice(
     """
     from fwn_vocoder.espnet.acoustic import EspnetAcousticModel
 
-    _, experiment = find_voice(tts_dir)
-    conf = experiment.acoustic_conf
-    if "train_config" not in conf:
-        raise ConfigError(f"{tts_dir}: is a packed voice already; give an ESPnet2 experiment")
-    acoustic = EspnetAcousticModel.from_experiment(
-        tts_dir / conf["train_config"], tts_dir / conf["model_file"]
-    )
+    acoustic = EspnetAcousticModel.from_experiment(*experiment_files(tts_dir))
     vocoder = load_checkpoint(vocoder_checkpoint)
     plan_conversion(acoustic.mel_spec, resolve_mel_spec(vocoder.config["mel"]))
     save_checkpoint(out_dir / "acoustic.safetensors", acoustic.to_checkpoint())

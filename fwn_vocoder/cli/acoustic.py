@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from fwn_vocoder.cli.options import MaxMinutes, MaxSteps, Resume, app, is_auto
-from fwn_vocoder.errors import ConfigError
 
 
 @app.command("prepare-tts")
@@ -70,14 +69,9 @@ def predict_mels_command(
 ) -> None:
     """Add mels that an acoustic model predicts (teacher-forced) to a dump, for fine-tuning."""
     from fwn_vocoder.espnet.predict import predict_mels
-    from fwn_vocoder.voices import find_voice
+    from fwn_vocoder.voices import experiment_files
 
-    directory, voice = find_voice(tts)
-    conf = voice.acoustic_conf
-    if "train_config" not in conf:
-        raise ConfigError(f"{tts}: is a packed voice; --tts needs the ESPnet2 experiment itself")
-    files = (directory / conf["train_config"], directory / conf["model_file"])
-    typer.echo(predict_mels(*files, data, dump, out))
+    typer.echo(predict_mels(*experiment_files(tts), data, dump, out))
 
 
 @app.command("evaluate-speech")

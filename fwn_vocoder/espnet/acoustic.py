@@ -87,10 +87,7 @@ class EspnetAcousticModel(AcousticModel):
         """
         keys, config = read_tts_config(train_config)
         model = cls(keys, config, device)
-        try:
-            state = torch.load(model_file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-            raise CheckpointError(f"{model_file}: cannot read the weights: {error}") from error
+        state = read_weights(model_file)
         wanted = {
             name.replace("normalize.", "", 1) if name.startswith("normalize.") else name: value
             for name, value in state.items()
@@ -140,6 +137,18 @@ class EspnetAcousticModel(AcousticModel):
             bpemodel=self.config.get("bpemodel"),
             g2p_type=self.config.get("g2p"),
         )
+
+
+def read_weights(model_file: Path) -> dict[str, Tensor]:
+    """Read what ESPnet saved, with PyTorch's restricted unpickler.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    try:
+        return torch.load(model_file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise CheckpointError(f"{model_file}: cannot read the weights: {error}") from error
 
 
 class _InferenceNetwork(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from argparse import Namespace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from fwn_vocoder.config import write_yaml
 from fwn_vocoder.data.dump import PCM_SCALE, Dump, save_array
 from fwn_vocoder.data.kaldi import read_table
 from fwn_vocoder.errors import CheckpointError, DataError
+from fwn_vocoder.espnet.acoustic import read_weights
 from fwn_vocoder.espnet.config import mel_spec_of, read_tts_config
 from fwn_vocoder.espnet.imports import import_espnet
 from fwn_vocoder.mel import plan_conversion
@@ -77,10 +77,9 @@ def _load(train_config: Path, model_file: Path):
     args = Namespace(**config)
     model = task.build_model(args)
     try:
-        state = torch.load(model_file, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise CheckpointError(f"{model_file}: cannot read the weights: {error}") from error
+        model.load_state_dict(read_weights(model_file))
+    except RuntimeError as error:
+        raise CheckpointError(f"{model_file}: does not fit {train_config}: {error}") from error
     return model.eval(), task.build_preprocess_fn(args, False), config
 
 

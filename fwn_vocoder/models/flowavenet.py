@@ -149,7 +149,9 @@ class FloWaveNet(nn.Module, Vocoder):
             if config.linear_prediction_order
             else None
         )
-        self.consistency = MelConsistency(config.mel, config.mel_consistency)
+        self.consistency = (
+            MelConsistency(config.mel, config.mel_consistency) if config.mel_consistency else None
+        )
         self.flow = _build_flow(config)
 
     @property
@@ -197,7 +199,7 @@ class FloWaveNet(nn.Module, Vocoder):
         if filters is not None:
             wav = colour(wav, filters)
         wav = check_finite(wav[:, 0], UNSTABLE)
-        return self.consistency(wav, mel) if sampled and self.consistency.n_passes else wav
+        return self.consistency(wav, mel) if sampled and self.consistency else wav
 
     def latent(
         self,

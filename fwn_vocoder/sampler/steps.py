@@ -8,7 +8,7 @@ which columns are its channels, and weights are arranged accordingly once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -136,7 +136,7 @@ def _walk(flow: Flow, places: Places, dtype: torch.dtype, steps: list[Step]) -> 
     match flow:
         case Chain():
             for part in flow.flows:
-                signal = _walk(part, _moved(places, signal), dtype, steps)
+                signal = _walk(part, replace(places, signal=signal), dtype, steps)
         case Flip():
             half = len(signal) // 2
             signal = torch.cat([signal[half:], signal[:half]])
@@ -146,7 +146,7 @@ def _walk(flow: Flow, places: Places, dtype: torch.dtype, steps: list[Step]) -> 
             steps.append(Affine(flow, places, dtype))
         case OnFirstHalf():
             half = len(signal) // 2
-            inner = _walk(flow.flow, _moved(places, signal[:half]), dtype, steps)
+            inner = _walk(flow.flow, replace(places, signal=signal[:half]), dtype, steps)
             signal = torch.cat([inner, signal[half:]])
         case Squeezed():
             folded = _folded(places, flow.factor, flow.fold_condition)
@@ -160,26 +160,20 @@ def _walk(flow: Flow, places: Places, dtype: torch.dtype, steps: list[Step]) -> 
     return signal
 
 
-def _moved(places: Places, signal: Tensor) -> Places:
-    return Places(signal, places.width, places.arrays, places.columns, places.fold, places.widths)
-
-
 def _folded(places: Places, factor: int, fold_condition: bool) -> Places:
     """Return the places one level further inside, as ``models.flows.fold`` orders channels."""
     phase = torch.arange(factor)
     signal = (places.signal[:, None] + phase * places.width).flatten()
+    folded = replace(places, signal=signal, width=places.width * factor)
     if not fold_condition:
-        return Places(
-            signal, places.width * factor, places.arrays, places.columns, places.fold, places.widths
-        )
+        return folded
     widths = torch.tensor(places.widths)[places.arrays]
-    return Places(
-        signal,
-        places.width * factor,
-        places.arrays.repeat_interleave(factor),
-        (places.columns[:, None] + phase * widths[:, None]).flatten(),
-        places.fold * factor,
-        tuple(width * factor for width in places.widths),
+    return replace(
+        folded,
+        arrays=places.arrays.repeat_interleave(factor),
+        columns=(places.columns[:, None] + phase * widths[:, None]).flatten(),
+        fold=places.fold * factor,
+        widths=tuple(width * factor for width in places.widths),
     )
 
 

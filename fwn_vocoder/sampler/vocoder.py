@@ -76,7 +76,9 @@ class FloWaveNetSampler(Vocoder):
         if self.front.excitation is not None:
             frames += 1 + self.front.excitation.predictor.reach
         frames += 2 * (self.front.linear_prediction is not None)
-        return frames + self.front.consistency.reach
+        if self.front.consistency is not None:
+            frames += self.front.consistency.reach
+        return frames
 
     @torch.no_grad()
     def synthesize(
@@ -211,7 +213,7 @@ class FloWaveNetSampler(Vocoder):
             wav = colour(wav[:, None], filters, tail.samples)[:, 0]
             tail.samples = wav[:, length - filters.coefficients.shape[2] : length]
         check_finite(wav, UNSTABLE)
-        if consistency is None or consistency.n_passes == 0:
+        if consistency is None:
             return wav
         before = wav[:, :0] if tail.unfiltered is None else tail.unfiltered
         wav = torch.cat([before, wav], dim=1)

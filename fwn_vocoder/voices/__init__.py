@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fwn_vocoder.config import Config, read_yaml, validate
-from fwn_vocoder.errors import CheckpointError
+from fwn_vocoder.errors import CheckpointError, ConfigError
 
 BUNDLED = Path(__file__).parent
 DEFAULT = "ljspeech"
@@ -53,6 +53,20 @@ def find_voice(voice: str | Path | None) -> tuple[Path, VoiceConfig]:
         "pack`), an ESPnet2 experiment directory with config.yaml, or one of the bundled voices: "
         f"{', '.join(available_voices()) or 'none'}"
     )
+
+
+def experiment_files(directory: Path) -> tuple[Path, Path]:
+    """Return the training configuration and the weights of an ESPnet2 experiment.
+
+    Raises:
+        ConfigError: the directory is a packed voice.
+        CheckpointError: there is no experiment, or it has no weights.
+    """
+    directory, voice = find_voice(directory)
+    conf = voice.acoustic_conf
+    if "train_config" not in conf:
+        raise ConfigError(f"{directory}: is a packed voice already; give an ESPnet2 experiment")
+    return directory / conf["train_config"], directory / conf["model_file"]
 
 
 def _experiment_voice(directory: Path) -> VoiceConfig:
